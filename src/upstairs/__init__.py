@@ -1,0 +1,73 @@
+"""upstairs learns how to learn: a prior from many related tasks, a model for a new one from a handful of rows.
+
+Main job: ``tasks -> meta_fit -> prior -> adapt to a new task -> a plain scikit-learn estimator``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from upstairs import evaluate as evaluate_module
+    from upstairs import tasks
+    from upstairs.errors import (
+        FamiliarityWarning,
+        MissingExtraError,
+        NotMetaFittedError,
+        PriorMismatchError,
+        StorageError,
+        TaskError,
+        UpstairsError,
+    )
+    from upstairs.evaluate import EvaluationResult, evaluate, meta_cross_validate
+    from upstairs.learners.neural_network import (
+        MetaNeuralNetwork,
+        PriorNeuralNetworkClassifier,
+        PriorNeuralNetworkRegressor,
+    )
+    from upstairs.learners.registry import load, save
+    from upstairs.prior import Prior
+    from upstairs.tasks import ClassPool, Task, TaskSet
+
+_PLACES = {
+    "ClassPool": "upstairs.tasks.pool",
+    "EvaluationResult": "upstairs.evaluate",
+    "FamiliarityWarning": "upstairs.errors",
+    "MetaNeuralNetwork": "upstairs.learners.neural_network",
+    "MissingExtraError": "upstairs.errors",
+    "NotMetaFittedError": "upstairs.errors",
+    "Prior": "upstairs.prior",
+    "PriorMismatchError": "upstairs.errors",
+    "PriorNeuralNetworkClassifier": "upstairs.learners.neural_network",
+    "PriorNeuralNetworkRegressor": "upstairs.learners.neural_network",
+    "StorageError": "upstairs.errors",
+    "Task": "upstairs.tasks.task",
+    "TaskError": "upstairs.errors",
+    "TaskSet": "upstairs.tasks.task",
+    "UpstairsError": "upstairs.errors",
+    "evaluate": "upstairs.evaluate",
+    "load": "upstairs.learners.registry",
+    "meta_cross_validate": "upstairs.evaluate",
+    "save": "upstairs.learners.registry",
+}
+
+__all__ = [*_PLACES, "__version__", "tasks", "testing"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        value = getattr(importlib.import_module(_PLACES[name]), name)
+        globals()[name] = value
+        return value
+    if name in ("tasks", "testing"):
+        return importlib.import_module(f"upstairs.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("upstairs")
+    raise AttributeError(f"module 'upstairs' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,255 @@
+"""Bayesian linear regression from a learned prior: the posterior of a task in closed form.
+
+Learned over tasks: the prior of the weights, a (mixture of a few) normal distribution(s) ``N(mean, F F')``, the
+noise, and a pooled prediction used as a feature. Learned on one task: the posterior of its weights. All is
+computed in whitened coordinates, ``w = mean + F z`` with ``z ~ N(0, 1)``, where the posterior precision is
+``M = 1 + A'A / noise`` with ``A = phi F``: well conditioned even if the prior knows some directions exactly.
+
+References
+----------
+.. [1] Harrison, J., Sharma, A. and Pavone, M. (2018). Meta-learning priors for efficient online Bayesian
+   regression. WAFR; equations 3 to 5.
+.. [2] Lindley, D. V. and Smith, A. F. M. (1972). Bayes estimates for the linear model. JRSS B 34.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from upstairs.inner.pooled import features
+from upstairs.inner.rule import AdaptationRule, Gaussian, Params, Rows, State
+
+_LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+def posterior(
+    mean: Float[np.ndarray, " column"],
+    covariance: Float[np.ndarray, "column column"],
+    noise: float,
+    phi: Float[np.ndarray, "row column"],
+    y: Float[np.ndarray, " row"],
+) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, "column column"]]:
+    """Posterior mean and covariance of the weights of one task, one normal prior.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean, covariance = posterior(np.zeros(1), np.eye(1), 1.0, np.ones((3, 1)), np.ones(3))
+    >>> float(mean[0]), float(covariance[0, 0])
+    (0.75, 0.25)
+    """
+    params = {"mean": mean[None], "factor": factor(covariance)[None], "noise": np.array([noise])}
+    state = _condition(params, phi[None], y[None], np.array([float(len(y))]))
+    return state["mean"][0, 0], state["root"][0, 0].T @ state["root"][0, 0]
+
+
+def log_evidence(
+    mean: Float[np.ndarray, " column"],
+    covariance: Float[np.ndarray, "column column"],
+    noise: float,
+    phi: Float[np.ndarray, "row column"],
+    y: Float[np.ndarray, " row"],
+) -> float:
+    """Log density of the targets of one task under the prior, the weights integrated out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(log_evidence(np.zeros(1), np.eye(1), 1.0, np.ones((1, 1)), np.zeros(1)), 4)
+    -1.2655
+    """
+    params = {"mean": mean[None], "factor": factor(covariance)[None], "noise": np.array([noise])}
+    return float(_condition(params, phi[None], y[None], np.array([float(len(y))]))["evidence"][0, 0])
+
+
+def factor(covariance: Float[np.ndarray, "column column"]) -> Float[np.ndarray, "column rank"]:
+    """A matrix ``F`` with ``F F' = covariance``; directions of (nearly) no variance are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> factor(np.diag([4.0, 0.0])).shape
+    (2, 1)
+    """
+    value, vector = np.linalg.eigh(0.5 * (covariance + covariance.T))
+    keep = value > max(float(value[-1]), 0.0) * 1e-13 if len(value) else np.zeros(0, dtype=bool)
+    return vector[:, keep] * np.sqrt(value[keep])
+
+
+def _condition(
+    params: Params,
+    phi: Float[np.ndarray, "task row column"],
+    y: Float[np.ndarray, "task row"],
+    rows: Float[np.ndarray, " task"],
+    state: State | None = None,
+) -> State:
+    """Condition every component of the prior (or of ``state``) on rows; padding rows of ``phi``, ``y`` are zero."""
+    noise = params["noise"]
+    rank = params["factor"].shape[2]
+    scaled = phi[:, None] @ params["factor"]  # A: task component row rank
+    residual = y[:, None, :] - (phi @ params["mean"].T).swapaxes(1, 2)
+    turned = scaled.swapaxes(2, 3)
+    precision = turned @ scaled / noise[:, None, None]
+    natural = (turned @ residual[..., None])[..., 0] / noise[:, None]
+    square = np.square(residual).sum(axis=2)
+    if state is None:
+        precision += np.eye(rank)
+    else:
+        precision += state["precision"]
+        natural = natural + state["natural"]
+        square = square + state["square"]
+        rows = rows + state["rows"]
+    return _summarise(params, precision, natural, square, rows)
+
+
+def _summarise(
+    params: Params, precision: np.ndarray, natural: np.ndarray, square: np.ndarray, rows: np.ndarray
+) -> State:
+    """The state made of the natural parameters of the whitened weights."""
+    noise, spread = params["noise"], params["factor"]
+    lower = np.linalg.cholesky(precision)
+    inverse = np.linalg.inv(lower)
+    white = (inverse @ natural[..., None])[..., 0]
+    evidence = -0.5 * (
+        rows[:, None] * (_LOG_2PI + np.log(noise))
+        + 2.0 * np.log(np.diagonal(lower, axis1=2, axis2=3)).sum(axis=2)
+        + square / noise
+        - np.square(white).sum(axis=2)
+    )
+    root = inverse @ spread.swapaxes(1, 2)  # root' root is the posterior covariance of the weights
+    mean = params["mean"] + (white[..., None, :] @ root)[..., 0, :]
+    return {
+        "precision": precision,
+        "natural": natural,
+        "square": square,
+        "rows": rows,
+        "mean": mean,
+        "root": root,
+        "evidence": evidence,
+    }
+
+
+def _log_weights(params: Params, evidence: Float[np.ndarray, "task component"]) -> np.ndarray:
+    """Log posterior weight of every component."""
+    joint = evidence + np.log(params["weight"])
+    return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BayesianLinear(AdaptationRule):
+    """Linear regression whose weights have a normal prior, or a mixture of a few, learned over tasks.
+
+    ``params``: ``weight (component)``, ``mean (component, column)``, ``factor (component, column, rank)`` and
+    ``noise (component)`` on the features ``[1, x, m(x)]``; the arrays ``pooled/...`` of
+    ``upstairs.inner.pooled``. ``state``: ``precision``, ``natural``, ``square`` and ``rows`` are exact sums over
+    the rows seen, so that more rows can be added.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from upstairs.inner.rule import Rows
+    >>> rule = BayesianLinear()
+    >>> x, y = np.arange(4.0)[:, None], np.arange(4.0)
+    >>> params = rule.own_params(x, y, 0)
+    >>> state = rule.adapt(params, Rows(x[None], y[None], np.ones((1, 4), dtype=bool)))
+    >>> bool(abs(rule.predict(params, state, np.array([[[5.0]]])).mean[0, 0] - 5.0) < 0.1)
+    True
+    """
+
+    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int = 0) -> Params:
+        """Ridge regression on one task alone, its strength and noise by maximum evidence; free in the scale of y."""
+        return ridge_by_evidence(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+
+    def adapt(self, params: Params, support: Rows) -> State:
+        """Posterior of every task."""
+        y = np.where(support.mask, support.y, 0.0)
+        return _condition(params, features(params, support.x, support.mask), y, support.counts.astype(float))
+
+    def update(self, params: Params, state: State, rows: Rows) -> State:
+        """Add rows to a posterior; equal to having seen them from the start."""
+        y = np.where(rows.mask, rows.y, 0.0)
+        return _condition(params, features(params, rows.x, rows.mask), y, rows.counts.astype(float), state)
+
+    def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Gaussian:
+        """Mean and variance (noise of one new row included) of every row; a mixture is given by its moments."""
+        phi = features(params, x)
+        mean = phi @ state["mean"].swapaxes(1, 2)
+        variance = np.empty_like(mean)
+        for k, noise in enumerate(params["noise"]):
+            variance[..., k] = np.square(phi @ state["root"][:, k].swapaxes(1, 2)).sum(axis=2) + noise
+        if mean.shape[2] == 1:
+            centre, spread = mean[..., 0], variance[..., 0]
+        else:
+            weight = np.exp(_log_weights(params, state["evidence"]))[:, None, :]
+            centre = (weight * mean).sum(axis=2)
+            spread = (weight * (variance + np.square(mean - centre[..., None]))).sum(axis=2)
+        return Gaussian(centre, spread)
+
+    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
+        """Exact leave-one-out log predictive density of every support row."""
+        phi = features(params, support.x, support.mask)
+        y = np.where(support.mask, support.y, 0.0)
+        state = _condition(params, phi, y, support.counts.astype(float))
+        noise = params["noise"][:, None]
+        hat = np.square(phi[:, None] @ state["root"].swapaxes(2, 3)).sum(axis=3) / noise
+        free = np.maximum(1.0 - hat, 1e-12)  # residual and variance without the row follow from its leverage
+        residual = (y[:, None, :] - (phi @ state["mean"].swapaxes(1, 2)).swapaxes(1, 2)) / free
+        variance = noise / free
+        score = -0.5 * (_LOG_2PI + np.log(variance) + np.square(residual) / variance)
+        if len(params["noise"]) == 1:
+            return np.where(support.mask, score[:, 0], 0.0)
+        joint = (state["evidence"] + np.log(params["weight"]))[..., None]
+        mixed = np.logaddexp.reduce(joint + 0 * score, axis=1) - np.logaddexp.reduce(joint - score, axis=1)
+        return np.where(support.mask, mixed, 0.0)
+
+    def evidence(self, params: Params, support: Rows) -> Float[np.ndarray, " task"]:
+        """Log evidence a row; zero without rows."""
+        joint = self.adapt(params, support)["evidence"] + np.log(params["weight"])
+        return np.logaddexp.reduce(joint, axis=1) / np.maximum(support.counts, 1)
+
+
+def ridge_by_evidence(x: Float[np.ndarray, "row feature"], y: Float[np.ndarray, " row"]) -> dict[str, np.ndarray]:
+    """Prior of one task alone: weights of standardised columns ``N(0, v)``, v and the noise of maximum evidence.
+
+    The evidence is that of the targets around their mean, the noise in closed form for every ratio
+    ``noise / v`` on a grid (Rasmussen and Williams 2006, section 5.4.1). One row, or targets that are all equal,
+    give no slope.
+    """
+    rows, columns = x.shape
+    centre, scale = x.mean(axis=0) if rows else np.zeros(columns), x.std(axis=0) if rows else np.ones(columns)
+    varies = scale > 1e-12 * (1.0 + np.abs(centre))
+    scale = np.where(varies, scale, 1.0)
+    level = float(y.mean()) if rows else 0.0
+    size = float(y.std()) if rows else 0.0
+    if size <= 1e-12 * abs(level):
+        size = 0.0
+    floor = 1e-8 * (size * size if size > 0 else max(level * level, 1e-8))
+    slope, noise = 0.0, max(level * level, 1.0 if level == 0 else 0.0) if rows < 2 else floor
+    if size > 0:
+        left, singular, _ = np.linalg.svd(np.where(varies, (x - centre) / scale, 0.0), full_matrices=False)
+        singular = np.square(singular)
+        ratio = rows * np.logspace(-3, 4, 36)[:, None]
+        along = np.square(left.T @ (y - level))
+        rest = max(float(np.square(y - level).sum() - along.sum()), 0.0)
+        sigma = ((along * ratio / (singular + ratio)).sum(axis=1) + rest) / (rows - 1)
+        sigma = np.maximum(sigma, floor)
+        value = -0.5 * ((rows - 1) * np.log(sigma) + np.log1p(singular / ratio).sum(axis=1))
+        best = int(np.argmax(value))
+        noise = float(sigma[best])
+        slope = float(np.sqrt(noise / ratio[best, 0]))
+    mean = np.zeros(1 + columns)
+    mean[0] = level
+    spread = np.zeros((1 + columns, 1 + columns))
+    wide = 1e3 * max(size, np.sqrt(noise))  # the level is free
+    spread[0, 0] = wide
+    spread[1:, 1:] = np.diag(np.where(varies, slope / scale, 0.0))
+    spread[0, 1:] = -centre @ spread[1:, 1:]
+    return {
+        "weight": np.ones(1),
+        "mean": mean[None],
+        "factor": spread[None],
+        "noise": np.array([max(noise, floor)]),
+    }

@@ -1,0 +1,260 @@
+"""Bayesian logistic regression from a learned prior: Laplace's approximation for every task at once.
+
+Learned over tasks: the prior ``N(mean, F F')`` of the weights (one weight vector for two classes, one a class for
+more), a mixture of a few such priors if that helps, and a pooled log-odds used as a feature. Learned on one task:
+the mode of its posterior and the curvature there, in whitened coordinates ``w = mean + F z``, ``z ~ N(0, 1)``.
+
+References
+----------
+.. [1] Rasmussen, C. E. and Williams, C. K. I. (2006). Gaussian processes for machine learning, chapter 3;
+   equations 3.20, 3.25 (averaged probability) and 3.32 (evidence).
+.. [2] MacKay, D. J. C. (1992). The evidence framework applied to classification networks. Neural Computation 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from scipy.special import expit
+
+from upstairs.inner.pooled import features
+from upstairs.inner.rule import AdaptationRule, Categorical, Params, Rows, State
+
+_STEPS = 60
+_PROBIT = np.pi / 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Laplace's approximation for every task: mode and curvature of the whitened weights, and the evidence.
+
+    The axis ``latent`` has one entry for two classes (log-odds of class 1), else one entry a class.
+    """
+
+    z: Float[np.ndarray, "task latent*rank"]
+    lower: Float[np.ndarray, "task latent*rank latent*rank"]
+    evidence: Float[np.ndarray, " task"]
+    gradient: Float[np.ndarray, " task"]
+
+
+def _probability(score: np.ndarray) -> np.ndarray:
+    """Class probabilities that belong to latents: one (log-odds) or one a class."""
+    if score.shape[-1] == 1:
+        return expit(score)
+    shifted = np.exp(score - score.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _log_likelihood(score: np.ndarray, onehot: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Log-likelihood of every task at given latents."""
+    if score.shape[-1] == 1:
+        line = onehot[..., 0] * score[..., 0] - np.logaddexp(0.0, score[..., 0])
+    else:
+        line = (onehot * score).sum(axis=-1) - np.logaddexp.reduce(score, axis=-1)
+    return np.where(mask, line, 0.0).sum(axis=1)
+
+
+def find_mode(
+    design: Float[np.ndarray, "task row latent rank"],
+    start: Float[np.ndarray, "task row latent"],
+    onehot: Float[np.ndarray, "task row latent"],
+    mask: Shaped[np.ndarray, "task row"],
+    z: np.ndarray | None = None,
+    tolerance: float = 1e-10,
+) -> Mode:
+    """Maximise log-likelihood minus ``|z|^2 / 2`` for every task by damped Newton steps.
+
+    Parameters
+    ----------
+    design
+        ``A = phi F`` of every row and latent; zero in padding rows.
+    start
+        ``phi mean``: latents at ``z = 0``.
+    onehot
+        1 where the row has the class of the latent.
+    z
+        Where to start, default zero.
+    """
+    tasks, rows, latents, rank = design.shape
+    size = latents * rank
+    real = mask[..., None].astype(float)
+    z = np.zeros((tasks, size)) if z is None else z.copy()
+    flat = design.reshape(tasks, rows * latents, rank)
+
+    def latent(weights: np.ndarray) -> np.ndarray:
+        if latents == 1:
+            return start + (flat @ weights[..., None]).reshape(tasks, rows, 1)
+        return start + np.einsum("tnlr,tlr->tnl", design, weights.reshape(tasks, latents, rank))
+
+    def slope(score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        p = _probability(score)
+        miss = (onehot - p) * real
+        if latents == 1:
+            return p, (miss.swapaxes(1, 2) @ flat)[:, 0] - weights
+        return p, np.einsum("tnl,tnlr->tlr", miss, design).reshape(tasks, size) - weights
+
+    score = latent(z)
+    value = _log_likelihood(score, onehot, mask) - 0.5 * np.square(z).sum(axis=1)
+    p, gradient = slope(score, z)
+    for _ in range(_STEPS):
+        lower = np.linalg.cholesky(_curvature(design, p, real))
+        if np.abs(gradient).max(initial=0.0) < tolerance:
+            break
+        step = np.linalg.solve(lower.swapaxes(1, 2), np.linalg.solve(lower, gradient[..., None]))[..., 0]
+        length = np.ones(tasks)
+        for _ in range(30):
+            trial = z + length[:, None] * step
+            score = latent(trial)
+            new = _log_likelihood(score, onehot, mask) - 0.5 * np.square(trial).sum(axis=1)
+            worse = new < value - 1e-10 * (1.0 + np.abs(value))
+            if not worse.any():
+                break
+            length = np.where(worse, 0.5 * length, length)
+        z, value = trial, new
+        p, gradient = slope(score, z)
+    else:
+        lower = np.linalg.cholesky(_curvature(design, p, real))
+    evidence = value - np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+    return Mode(z, lower, evidence, np.abs(gradient).max(axis=1, initial=0.0))
+
+
+def _curvature(design: np.ndarray, p: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Negative second derivative of the objective in the whitened weights."""
+    tasks, _, latents, rank = design.shape
+    if latents == 1:
+        flat = design[:, :, 0]
+        return (flat * (p * (1.0 - p) * real)).swapaxes(1, 2) @ flat + np.eye(rank)
+    weight = (np.eye(latents) * p[..., None] - p[..., :, None] * p[..., None, :]) * real[..., None]
+    block = np.einsum("tnlr,tnlm,tnms->tlrms", design, weight, design, optimize=True)
+    return block.reshape(tasks, latents * rank, latents * rank) + np.eye(latents * rank)
+
+
+def latents_of(y: Shaped[np.ndarray, "task row"], latents: int) -> Float[np.ndarray, "task row latent"]:
+    """Indicator of every row's class: of class 1 for one latent, else of each class."""
+    classes = np.array([1]) if latents == 1 else np.arange(latents)
+    return (np.asarray(y)[..., None] == classes).astype(float)
+
+
+def averaged(mean: Float[np.ndarray, "*a latent"], variance: Float[np.ndarray, "*a latent"]) -> np.ndarray:
+    """Class probabilities averaged over uncertain latents, shape ``(..., way)`` (equation 3.25 of [1], [2])."""
+    moderated = mean / np.sqrt(1.0 + _PROBIT * variance)
+    p = _probability(moderated)
+    return np.concatenate([1.0 - p, p], axis=-1) if mean.shape[-1] == 1 else p
+
+
+@dataclass(frozen=True, slots=True)
+class BayesianLogistic(AdaptationRule):
+    """Logistic regression whose weights have a normal prior, or a mixture of a few, learned over tasks.
+
+    ``params``: ``weight (component)``, ``mean (component, latent, column)``, ``factor (component, latent,
+    column, rank)`` on the features ``[1, x, m(x)]`` with one latent for two classes and one a class for more, and
+    the arrays ``pooled/...`` of ``upstairs.inner.pooled``. ``state``: ``mean`` and ``root`` of every component's
+    posterior, and ``evidence``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from upstairs.inner.rule import Rows
+    >>> rule = BayesianLogistic()
+    >>> x, y = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+    >>> params = rule.own_params(x, y, 2)
+    >>> state = rule.adapt(params, Rows(x[None], y[None], np.ones((1, 4), dtype=bool)))
+    >>> bool(rule.predict(params, state, np.array([[[3.0]]])).probability[0, 0, 1] > 0.8)
+    True
+    """
+
+    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int = 2) -> Params:
+        """L2 logistic regression (C = 1) on the columns standardised by the task's own rows, a nearly free level."""
+        x = np.asarray(x, dtype=float)
+        columns = x.shape[1]
+        centre = x.mean(axis=0) if len(x) else np.zeros(columns)
+        scale = x.std(axis=0) if len(x) else np.ones(columns)
+        slope = np.where(scale > 1e-12 * (1.0 + np.abs(centre)), 1.0 / np.where(scale > 0, scale, 1.0), 0.0)
+        spread = np.zeros((1 + columns, 1 + columns))
+        spread[0, 0] = 3.0
+        spread[1:, 1:] = np.diag(slope)
+        spread[0, 1:] = -centre * slope
+        latents = 1 if ways <= 2 else ways
+        return {
+            "weight": np.ones(1),
+            "mean": np.zeros((1, latents, 1 + columns)),
+            "factor": np.tile(spread, (1, latents, 1, 1)),
+        }
+
+    def _modes(self, params: Params, support: Rows, phi: np.ndarray) -> list[tuple[Mode, np.ndarray, np.ndarray]]:
+        latents = params["mean"].shape[1]
+        onehot = latents_of(support.y, latents)
+        found = []
+        for mean, spread in zip(params["mean"], params["factor"], strict=True):
+            design = (phi[:, :, None, None, :] @ spread)[..., 0, :] if latents > 1 else (phi @ spread[0])[:, :, None, :]
+            start = phi @ mean.T
+            found.append((find_mode(design, start, onehot, support.mask), design, start))
+        return found
+
+    def adapt(self, params: Params, support: Rows) -> State:
+        """Laplace approximation of the posterior of every task."""
+        modes = [m for m, _, _ in self._modes(params, support, features(params, support.x, support.mask))]
+        latents, _, rank = params["factor"].shape[1:]
+        tasks = len(support.x)
+        means, roots = [], []
+        for mode, mean, spread in zip(modes, params["mean"], params["factor"], strict=True):
+            inverse = np.linalg.inv(mode.lower).reshape(tasks, latents * rank, latents, rank)
+            means.append(mean + np.einsum("lpr,tlr->tlp", spread, mode.z.reshape(tasks, latents, rank)))
+            # root[t, l]: (all whitened, column); its cross product is the posterior covariance of latent l's weights
+            roots.append(inverse.swapaxes(1, 2) @ spread.swapaxes(1, 2))
+        return {
+            "mean": np.stack(means, axis=1),
+            "root": np.stack(roots, axis=1),
+            "evidence": np.stack([mode.evidence for mode in modes], axis=1),
+            "rows": support.counts.astype(float),
+        }
+
+    def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Categorical:
+        """Class probabilities, averaged over the posterior and over the components of the prior."""
+        phi = features(params, x)
+        parts = []
+        for k in range(len(params["weight"])):
+            mean = phi @ state["mean"][:, k].swapaxes(1, 2)
+            variance = np.square(phi[:, None] @ state["root"][:, k].swapaxes(2, 3)).sum(axis=3).swapaxes(1, 2)
+            parts.append(averaged(mean, variance))
+        if len(parts) == 1:
+            return Categorical(parts[0])
+        joint = state["evidence"] + np.log(params["weight"])
+        weight = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
+        return Categorical(sum(weight[:, k, None, None] * part for k, part in enumerate(parts)))
+
+    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
+        """Approximate leave-one-out log probability: the row's own factor is taken out of Laplace's posterior."""
+        phi = features(params, support.x, support.mask)
+        latents = params["mean"].shape[1]
+        tasks, rows = support.mask.shape
+        scores = []
+        modes = self._modes(params, support, phi)
+        for mode, design, start in modes:
+            rank = design.shape[3]
+            inverse = np.linalg.inv(mode.lower).reshape(tasks, -1, latents, rank)
+            half = np.einsum("tqlr,tnlr->tnlq", inverse, design)
+            cover = half @ half.swapaxes(2, 3)  # covariance of a row's latents
+            score = start + np.einsum("tnlr,tlr->tnl", design, mode.z.reshape(tasks, latents, rank))
+            p = _probability(score)
+            weight = np.eye(latents) * p[..., None] - p[..., :, None] * p[..., None, :]
+            free = np.linalg.solve(np.eye(latents) - cover @ weight, cover)
+            without = score - (free @ (latents_of(support.y, latents) - p)[..., None])[..., 0]
+            variance = np.maximum(np.diagonal(free, axis1=2, axis2=3), 0.0)
+            probability = averaged(without, variance)
+            label = np.clip(np.asarray(support.y, dtype=np.intp), 0, probability.shape[2] - 1)
+            taken = np.take_along_axis(probability, label[..., None], axis=2)[..., 0]
+            scores.append(np.log(np.maximum(taken, 1e-300)))
+        score = np.stack(scores, axis=1)
+        if len(scores) == 1:
+            return np.where(support.mask, score[:, 0], 0.0)
+        joint = (np.stack([mode.evidence for mode, _, _ in modes], axis=1) + np.log(params["weight"]))[..., None]
+        mixed = np.logaddexp.reduce(joint + 0 * score, axis=1) - np.logaddexp.reduce(joint - score, axis=1)
+        return np.where(support.mask, mixed, 0.0)
+
+    def evidence(self, params: Params, support: Rows) -> Float[np.ndarray, " task"]:
+        """Log evidence (Laplace) a row; zero without rows."""
+        joint = self.adapt(params, support)["evidence"] + np.log(params["weight"])
+        return np.logaddexp.reduce(joint, axis=1) / np.maximum(support.counts, 1)

@@ -1,0 +1,93 @@
+"""The one shape that every way of learning a task from a prior has.
+
+A rule is a small frozen object without data. What was learned over tasks is in ``params`` (float arrays
+only), what was learned on a task is in a ``state``; both are flat dictionaries of arrays, so that a prior
+can be stored without code. Every function works on a batch of tasks: the leading axis is ``task``.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+Params: TypeAlias = Mapping[str, np.ndarray]
+State: TypeAlias = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A padded batch of rows, one line of the leading axis a task.
+
+    ``x`` are encoded features, ``y`` are targets (regression) or class numbers 0 to way-1 (classification),
+    ``mask`` is true where a row is real. Padding rows hold zeros.
+    """
+
+    x: Float[np.ndarray, "task row feature"]
+    y: Shaped[np.ndarray, "task row"]
+    mask: Bool[np.ndarray, "task row"]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Real rows of each task, shape ``(task,)``."""
+        return self.mask.sum(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """A predictive normal distribution for every row; ``variance`` includes the noise of one new row."""
+
+    mean: Float[np.ndarray, "task row"]
+    variance: Float[np.ndarray, "task row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """Class probabilities for every row; they sum to one over the last axis."""
+
+    probability: Float[np.ndarray, "task row way"]
+
+
+Prediction: TypeAlias = Gaussian | Categorical
+
+
+class AdaptationRule(abc.ABC):
+    """How one task is learned from a prior: four pure functions of arrays."""
+
+    @abc.abstractmethod
+    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
+        """Params made from the rows of one task alone: the plain base learner, which has seen no other task.
+
+        ``adapt(own_params(x, y, ways), rows)`` with the same rows is that learner fitted.
+        """
+
+    @abc.abstractmethod
+    def adapt(self, params: Params, support: Rows) -> State:
+        """Learn every task of the batch from its support rows; zero rows give the prior's own state."""
+
+    @abc.abstractmethod
+    def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Prediction:
+        """Predict rows of every task."""
+
+    @abc.abstractmethod
+    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
+        """Log predictive density (or probability) of every support row given all the *other* support rows.
+
+        Zero where ``support.mask`` is false. This is what ``guard`` compares.
+        """
+
+    @abc.abstractmethod
+    def evidence(self, params: Params, support: Rows) -> Float[np.ndarray, " task"]:
+        """How well the support fits the prior, a real row (log evidence, or minus a distance)."""
+
+    def override(self, params: Params, settings: Mapping[str, float]) -> Params:
+        """Put values that a user gave over what was learned; a rule documents the names it knows, others are ignored."""
+        return params
+
+    def update(self, params: Params, state: State, rows: Rows) -> State | None:
+        """Learn more rows into a state exactly as if they had been there from the start; None: not offered."""
+        return None

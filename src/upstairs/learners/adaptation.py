@@ -1,0 +1,137 @@
+"""From a prior and encoded rows to adapted tasks, many at once: the one way that every estimator goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from upstairs.inner.rule import AdaptationRule, Params, Prediction, Rows, State
+from upstairs.learners.guard import decide
+from upstairs.outer.calibrate import percentile
+from upstairs.tasks.batches import bucket, pad
+from upstairs.tasks.encoder import Encoder
+
+__all__ = ["Adapted", "Situation", "adapt_all", "more_rows", "predict_rows"]
+
+BATCH_CELLS = 4_000_000
+"""Numbers (task x row x feature) in one batch at most; more tasks go into further batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that is known before the rows of a task are seen.
+
+    ``params`` is None without a prior: every task then gets ``rule.own_params``. ``tables`` holds what was learned
+    on validation tasks about scores and odds at several numbers of rows; ``settings`` what the user
+    set explicitly.
+    """
+
+    rule: AdaptationRule
+    params: Params | None
+    encoder: Encoder | None
+    ways: int
+    center: float = 0.0
+    scale: float = 1.0
+    tables: Mapping[str, np.ndarray] = field(default_factory=dict)
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def updates(self) -> bool:
+        """Whether more rows can be learned exactly."""
+        return self.params is not None and type(self.rule).update is not AdaptationRule.update
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """One task, learned: what `predict_rows` needs, and what is said about it."""
+
+    rule: AdaptationRule
+    params: Params
+    state: State
+    rows: int
+    used_prior: bool = True
+    familiarity: float | None = None
+    reason: str = ""
+
+
+def adapt_all(
+    situation: Situation,
+    xs: Sequence[Float[np.ndarray, "row feature"]],
+    ys: Sequence[Shaped[np.ndarray, " row"]],
+    *,
+    guard: bool = False,
+) -> list[Adapted]:
+    """Learn tasks from their encoded rows; tasks of similar size and equal ways share a batch.
+
+    Parameters
+    ----------
+    situation
+        The prior, or the lack of one.
+    xs, ys
+        Encoded rows and standardised targets (or class numbers) of every task.
+    guard
+        Whether a task may fall back to the plain base learner, see `upstairs.learners.guard`.
+    """
+    found: list[Adapted | None] = [None] * len(xs)
+    if situation.params is None:
+        return [_own(situation, x, y) for x, y in zip(xs, ys, strict=True)]
+    params = situation.rule.override(situation.params, situation.settings)
+    alike: dict[tuple[int, int], list[int]] = {}
+    for number, y in enumerate(ys):
+        ways = int(y.max()) + 1 if situation.ways == 0 and len(y) else situation.ways
+        alike.setdefault((bucket(len(y)), ways), []).append(number)
+    for (size, _), numbers in alike.items():
+        most = max(1, BATCH_CELLS // max(1, size * xs[numbers[0]].shape[1]))
+        for start in range(0, len(numbers), most):
+            part = numbers[start : start + most]
+            longest = max(len(ys[n]) for n in part) or 1
+            batch = Rows(*pad([(xs[n], ys[n]) for n in part], longest))
+            state = situation.rule.adapt(params, batch)
+            familiarity = _familiarity(situation, params, batch)
+            for place, number in enumerate(part):
+                own_state = {name: array[place : place + 1] for name, array in state.items()}
+                found[number] = Adapted(situation.rule, params, own_state, len(ys[number]), True, familiarity[place])
+    results = [entry for entry in found if entry is not None]
+    return [_guarded(situation, entry, x, y) for entry, x, y in zip(results, xs, ys, strict=True)] if guard else results
+
+
+def predict_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"]) -> Prediction:
+    """Predict encoded rows of one adapted task; the task axis of the result has length one."""
+    return adapted.rule.predict(adapted.params, adapted.state, x[None])
+
+
+def more_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
+    """Learn further rows exactly into an adapted task."""
+    state = adapted.rule.update(adapted.params, adapted.state, Rows(*pad([(x, y)], len(y))))
+    assert state is not None, "only called where the rule offers an exact update"
+    return replace(adapted, state=state, rows=adapted.rows + len(y))
+
+
+def _own(situation: Situation, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
+    ways = situation.ways or int(y.max()) + 1
+    params = situation.rule.override(situation.rule.own_params(x, y, ways), situation.settings)
+    state = situation.rule.adapt(params, Rows(*pad([(x, y)], len(y))))
+    return Adapted(situation.rule, params, state, len(y), used_prior=False)
+
+
+def _familiarity(situation: Situation, params: Params, batch: Rows) -> list[float | None]:
+    counts = batch.counts
+    found: list[float | None] = [None] * len(counts)
+    if "familiarity/scores" not in situation.tables:
+        return found
+    scores = situation.rule.evidence(params, batch)
+    for rows in set(counts.tolist()) - {0}:
+        alike = np.flatnonzero(counts == rows)
+        for place, value in zip(alike, percentile(situation.tables, rows, scores[alike]).tolist(), strict=True):
+            found[place] = value
+    return found
+
+
+def _guarded(situation: Situation, adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
+    choice = decide(situation.rule, adapted.params, x, y, situation.ways, situation.tables)
+    if choice.keep:
+        return replace(adapted, reason=choice.reason)
+    return replace(_own(situation, x, y), familiarity=adapted.familiarity, reason=choice.reason)

@@ -1,0 +1,298 @@
+"""The estimator side of the contract: a scikit-learn estimator that takes a prior in its constructor."""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, column_or_1d, validate_data
+
+from upstairs.errors import FamiliarityWarning, PriorMismatchError, TaskError
+from upstairs.inner.rule import Prediction
+from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_rows, predict_rows
+from upstairs.prior import Prior
+from upstairs.tasks.encoder import Encoder
+from upstairs.tasks.table import Table, is_frame
+
+__all__ = ["PriorEstimator"]
+
+UNFAMILIAR = 0.5
+"""Percentile of familiarity below which a task is called unlike those that the prior has seen."""
+
+
+def _can_update(estimator: PriorEstimator) -> bool:
+    """``partial_fit`` exists where more rows can be learned exactly."""
+    return estimator.prior is not None and estimator._situation_of_prior().updates
+
+
+class PriorEstimator(BaseEstimator, abc.ABC):
+    """What every adapted model shares: rows in, prior applied, guard, familiarity, exact updates.
+
+    A final class names its family and kind, lists its constructor arguments, and says with `_situation` how a prior
+    (or None) is read. Attributes after ``fit``: ``n_features_in_``, ``feature_names_in_`` (frames), ``classes_``
+    (classifiers), ``familiarity_`` (0 to 100, None without a prior), ``used_prior_`` and ``guard_reason_``.
+    """
+
+    _family: ClassVar[str]
+    _kind: ClassVar[str]
+
+    prior: Prior | None
+    guard: bool
+
+    # --- what a family says -------------------------------------------------------------------------------------
+    @abc.abstractmethod
+    def _situation_of_prior(self) -> Situation:
+        """Read the prior (cached) and put explicit constructor arguments over it."""
+
+    @abc.abstractmethod
+    def _situation_without_prior(self) -> Situation:
+        """Return the plain base learner's situation; the encoder is filled in from the rows."""
+
+    # --- scikit-learn -------------------------------------------------------------------------------------------
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn one task from its support rows.
+
+        Parameters
+        ----------
+        X : array of shape (row, feature), or a data frame
+            Raw columns; NaN is a missing cell. With a prior the columns must be those it was learned on: by name
+            (any order) for frames, by position for arrays.
+        y : array of shape (row,)
+            Targets or labels.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        PriorMismatchError
+            If the prior is of another family or kind, or columns or labels do not fit it.
+        TaskError
+            If rows or targets break a rule (no row, missing target, a single class where labels are own).
+        """
+        self._check_prior()
+        X, y = self._checked(X, y)
+        situation = self._ready(X)
+        targets = self._targets(y, situation)
+        assert situation.encoder is not None
+        adapted = adapt_all(situation, [situation.encoder.encode(X)], [targets], guard=self.guard)[0]
+        return self._hold(adapted, situation, warn=True)
+
+    @available_if(_can_update)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """Learn further rows, exactly as if they had been there from the start.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+        classes : array, optional
+            Accepted for scikit-learn's protocol on the first call; labels must be among them.
+
+        Raises
+        ------
+        PriorMismatchError
+            If a label was not known at the first call, or columns do not fit.
+        """
+        if not hasattr(self, "adapted_"):
+            return self.fit(X, y)
+        if not self.adapted_.used_prior:
+            raise PriorMismatchError(
+                "partial_fit needs the prior, but guard=True dropped it for this task; fit again with all rows, or with guard=False."
+            )
+        X = self._columns(X, reset=False)
+        y = self._checked_y(y, len(X))
+        situation = self._situation_
+        assert situation.encoder is not None
+        targets = self._more_targets(y)
+        self.adapted_ = more_rows(self.adapted_, situation.encoder.encode(X), targets)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "adapted_")
+
+    @property
+    def familiarity_(self) -> float | None:
+        """Percentile (0 to 100) of this task among validation tasks of the prior; None without a prior or rows."""
+        return self._fitted().familiarity
+
+    @property
+    def used_prior_(self) -> bool:
+        """Whether the adapted model rests on the prior."""
+        return self._fitted().used_prior
+
+    @property
+    def guard_reason_(self) -> str:
+        """One sentence that says why ``guard=True`` kept or dropped the prior; empty with ``guard=False``."""
+        return self._fitted().reason
+
+    # --- for final classes --------------------------------------------------------------------------------------
+    def _predict_rows(self, X: Any) -> Prediction:
+        adapted = self._fitted()
+        X = self._columns(X, reset=False)
+        assert self._situation_.encoder is not None
+        return predict_rows(adapted, self._situation_.encoder.encode(X))
+
+    def _fitted(self) -> Adapted:
+        if not hasattr(self, "adapted_"):
+            raise NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before using this estimator."
+            )
+        return self.adapted_
+
+    @abc.abstractmethod
+    def _targets(self, y: np.ndarray, situation: Situation) -> np.ndarray:
+        """Standardise the targets (or number the labels) of a fit, and keep what undoes it."""
+
+    @abc.abstractmethod
+    def _more_targets(self, y: np.ndarray) -> np.ndarray:
+        """Do the same for further rows, with what the fit kept."""
+
+    # --- inner workings -----------------------------------------------------------------------------------------
+    def _check_prior(self) -> None:
+        if self.prior is None:
+            return
+        if not isinstance(self.prior, Prior):
+            raise PriorMismatchError(
+                f"prior must be a Prior (the prior_ of a meta-learner) or None, but is a {type(self.prior).__name__}; pass meta.prior_."
+            )
+        if self.prior.family != self._family:
+            raise PriorMismatchError(
+                f"prior is of the family {self.prior.family!r}, but {type(self).__name__} reads {self._family!r}; use the estimator of that family."
+            )
+        if self.prior.settings["kind"] != self._kind:
+            raise PriorMismatchError(
+                f"prior was learned on {self.prior.settings['kind']} tasks, but {type(self).__name__} is for {self._kind}."
+            )
+
+    def _checked(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        X = self._columns(X, reset=True)
+        return X, self._checked_y(y, len(X))
+
+    def _checked_y(self, y: Any, rows: int) -> np.ndarray:
+        if hasattr(y, "to_numpy"):
+            y = y.to_numpy()
+        if self._kind == "regression":
+            y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y", estimator=self)
+            if y.ndim == 2 and y.shape[1] > 1:
+                raise TaskError(
+                    f"y has {y.shape[1]} columns, but {type(self).__name__} predicts one target; make one task of each "
+                    "target (target=[...] in the readers)."
+                )
+            y = column_or_1d(y, warn=True).astype(np.float64, copy=False)
+        else:
+            y = column_or_1d(y, warn=True)
+            check_classification_targets(y)
+        if len(y) != rows:
+            raise TaskError(f"X has {rows} rows and y has {len(y)}; they must be the same rows (inconsistent numbers of samples).")
+        return y
+
+    def _columns(self, X: Any, *, reset: bool) -> Any:
+        """Take frames by name and arrays by position, both checked the way scikit-learn does."""
+        if not is_frame(X):
+            return validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        table = Table.from_frame(X)
+        prior_names = self.prior.settings["encoder"]["columns"] if self.prior is not None and self.prior.settings["encoder"]["named"] else None
+        if prior_names is not None:
+            wanted = tuple(entry["name"] for entry in prior_names)
+            if table.names != wanted and set(table.names) == set(wanted):
+                table = table.select(wanted)
+            if reset:
+                self.feature_names_in_ = np.array(table.names, dtype=object)
+                self.n_features_in_ = len(table.names)
+        elif not isinstance(X, Table):
+            _check_feature_names(self, X, reset=reset)
+            _check_n_features(self, X, reset=reset)
+        elif reset:
+            self.n_features_in_ = len(table.names)
+        if reset and len(table) == 0:
+            raise TaskError(f"X has 0 rows; {type(self).__name__} needs at least one (for none, see adapt_zero).")
+        return table
+
+    def _ready(self, X: Any) -> Situation:
+        """Return the situation with an encoder: the prior's, or one fitted on these rows."""
+        if self.prior is not None:
+            return self._situation_of_prior()
+        plain = self._situation_without_prior()
+        return Situation(plain.rule, None, Encoder.fit(X), plain.ways, settings=plain.settings)
+
+    def _hold(self, adapted: Adapted, situation: Situation, *, warn: bool) -> Self:
+        self.adapted_ = adapted
+        self._situation_ = situation
+        if warn and adapted.familiarity is not None and adapted.familiarity < UNFAMILIAR:
+            warnings.warn(
+                f"This task ({adapted.rows} rows) fits the prior worse than {100 - adapted.familiarity:.1f} % of the validation tasks; "
+                "the prior may mislead: check a few predictions, or use guard=True.",
+                FamiliarityWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Everything fitted, as JSON values and arrays, for `upstairs.save`."""
+        adapted, situation = self._fitted(), self._situation_
+        assert situation.encoder is not None
+        document = {
+            "n_features": int(self.n_features_in_),
+            "feature_names": list(getattr(self, "feature_names_in_", [])) or None,
+            "encoder": situation.encoder.spec(),
+            "ways": situation.ways,
+            "target": [situation.center, situation.scale],
+            "rows": adapted.rows,
+            "used_prior": adapted.used_prior,
+            "familiarity": adapted.familiarity,
+            "reason": adapted.reason,
+        }
+        arrays = {f"state/{name}": array for name, array in adapted.state.items()}
+        return document, arrays | {f"params/{name}": np.asarray(array) for name, array in adapted.params.items()}
+
+    def _restore(self, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Undo `_stored`."""
+        groups: dict[str, dict[str, np.ndarray]] = {"state": {}, "params": {}}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition("/")
+            if kind in groups:
+                groups[kind][rest] = array
+        plain = self._situation_without_prior() if self.prior is None else self._situation_of_prior()
+        center, scale = document["target"]
+        situation = Situation(
+            plain.rule, plain.params, Encoder.from_spec(document["encoder"]), document["ways"], center, scale, plain.tables, plain.settings
+        )
+        adapted = Adapted(
+            plain.rule, groups["params"], groups["state"], document["rows"], document["used_prior"],
+            document["familiarity"], document["reason"],
+        )
+        self.n_features_in_ = document["n_features"]
+        if document["feature_names"]:
+            self.feature_names_in_ = np.array(document["feature_names"], dtype=object)
+        self._hold(adapted, situation, warn=False)
+
+
+def adapt_tasks(template: PriorEstimator, xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> list[PriorEstimator]:
+    """Adapt many tasks whose rows are encoded already; equal to fitting copies of ``template`` one by one."""
+    situation = template._situation_of_prior()
+    models: list[PriorEstimator] = []
+    targets = []
+    for y in ys:
+        model = object.__new__(type(template))
+        model.__dict__.update(template.__dict__)
+        targets.append(model._targets(y, situation))
+        models.append(model)
+    for model, adapted in zip(models, adapt_all(situation, xs, targets, guard=template.guard), strict=True):
+        model._hold(adapted, situation, warn=False)
+    return models

@@ -1,0 +1,183 @@
+"""The upstairs side of the contract: learn a prior over tasks, hand out learners that use it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
+from upstairs.learners.base import PriorEstimator, adapt_tasks
+from upstairs.prior import Prior
+from upstairs.tasks.batches import concatenate_columns
+from upstairs.tasks.encoder import Encoder
+from upstairs.tasks.pool import ClassPool
+from upstairs.tasks.task import Task, TaskSet, check_disjoint
+
+__all__ = ["MetaLearner"]
+
+FEWEST_TASKS = 3
+
+
+class MetaLearner(BaseEstimator, abc.ABC):
+    """What every meta-learner shares: ``meta_fit`` makes ``prior_``, everything else reads it.
+
+    A final class says with `_learn` how a prior is made from tasks, and with `_learner_class` which estimator reads it.
+    """
+
+    _family: ClassVar[str]
+
+    prior_: Prior
+
+    @abc.abstractmethod
+    def _learn(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
+        """Make a prior from checked tasks in canonical order."""
+
+    @abc.abstractmethod
+    def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:
+        """Make the next prior from more tasks and what was kept of the earlier ones."""
+
+    @abc.abstractmethod
+    def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> PriorEstimator:
+        """Make the unfitted estimator for a prior."""
+
+    def meta_fit(self, tasks: Any, *, validation: Any = None) -> Self:
+        """Learn a prior over tasks.
+
+        Parameters
+        ----------
+        tasks : TaskSet, ClassPool, or sequence of Task
+            Training tasks, at least 3; their order does not matter.
+        validation : TaskSet or ClassPool, optional
+            Tasks on which choices are made. Without them folds over the training tasks serve, which costs time and
+            no tasks.
+
+        Returns
+        -------
+        self
+            With ``prior_``.
+
+        Raises
+        ------
+        TaskError
+            For too few tasks, mixed kinds, or a task that stands in both sets.
+        PriorMismatchError
+            If the columns of the tasks differ and the learner needs the same.
+        """
+        tasks = _checked(tasks, "tasks")
+        if validation is not None:
+            validation = _checked(validation, "validation", fewest=1)
+            if isinstance(tasks, TaskSet) != isinstance(validation, TaskSet):
+                raise TaskError("tasks and validation must both be task sets or both be class pools.")
+            if isinstance(tasks, TaskSet):
+                if tasks.kind != validation.kind:
+                    raise TaskError(f"tasks are a {tasks.kind} and validation is a {validation.kind}; they must be of one kind.")
+                check_disjoint(tasks=tasks, validation=validation)
+        self.prior_ = self._learn(tasks, validation)
+        return self
+
+    def meta_partial_fit(self, tasks: Any) -> Self:
+        """Go on learning from more tasks; the result is a new prior, the old one is untouched.
+
+        What was decided at the start (encoding, rule, pooled model) stays; what is estimated over tasks is estimated
+        anew from all tasks, the old and the new.
+
+        Raises
+        ------
+        TaskError
+            For a task whose name was seen before, or of another kind.
+        NotMetaFittedError
+            After loading a prior that was saved without ``resume=True``.
+        """
+        if not hasattr(self, "prior_"):
+            return self.meta_fit(tasks)
+        self.prior_ = self._learn_on(_checked(tasks, "tasks", fewest=1))
+        return self
+
+    def learner(self, **settings: Any) -> PriorEstimator:
+        """Return the unfitted estimator with this prior; explicit ``settings`` win over what was learned."""
+        return self._new_learner(self._prior(), settings)
+
+    def plain_learner(self, kind: str) -> PriorEstimator:
+        """Return the same estimator without a prior: the honest baseline."""
+        return self._new_learner(None, {"kind": kind})
+
+    def adapt(self, X: Any, y: Any) -> PriorEstimator:
+        """Fit a new estimator to the rows of one task; equal to ``learner().fit(X, y)``."""
+        return self.learner().fit(X, y)
+
+    def adapt_many(self, tasks: Any) -> list[PriorEstimator]:
+        """Adapt many tasks at once, with the results of `adapt` one by one.
+
+        Parameters
+        ----------
+        tasks : TaskSet, sequence of Task, or sequence of (X, y)
+            One entry a task.
+        """
+        template = self.learner()
+        listed = [task if isinstance(task, Task) else Task(task[0], task[1], name=f"task {n}", kind=template._kind) for n, task in enumerate(tasks)]
+        if not listed:
+            return []
+        encoder = Encoder.from_spec(self._prior().settings["encoder"])
+        try:
+            rows = encoder.encode(concatenate_columns(listed))
+        except PriorMismatchError:
+            for task in listed:  # find out which task it is
+                encoder.encode(task.X, task=task.name)
+            raise
+        bounds = np.cumsum([len(task) for task in listed])[:-1]
+        template.n_features_in_ = len(encoder.columns)
+        if encoder.named:
+            template.feature_names_in_ = np.array(encoder.names, dtype=object)
+        return adapt_tasks(template, np.split(rows, bounds), [task.y for task in listed])
+
+    def adapt_zero(self, like: Any = None) -> PriorEstimator:
+        """Return an estimator that has seen no row of its task: the prior's own prediction.
+
+        Parameters
+        ----------
+        like : array or data frame, optional
+            Rows of the new task without labels; only their columns are checked.
+
+        Raises
+        ------
+        PriorMismatchError
+            If every task has labels of its own, so that there is nothing to predict without rows.
+        """
+        prior = self._prior()
+        if prior.settings["labels"] == "own":
+            raise PriorMismatchError(
+                "adapt_zero needs labels that all tasks share, but this prior was learned on tasks with labels of their own; "
+                "pass at least one row a class to adapt."
+            )
+        template = self.learner()
+        encoder = Encoder.from_spec(prior.settings["encoder"])
+        if like is not None:
+            encoder.encode(template._columns(like, reset=True))
+        template.n_features_in_ = len(encoder.columns)
+        empty = np.empty(0, dtype=np.float64 if prior.settings["kind"] == "regression" else np.int64)
+        return adapt_tasks(template, [np.empty((0, encoder.width))], [empty])[0]
+
+    def _prior(self) -> Prior:
+        if not hasattr(self, "prior_"):
+            raise NotMetaFittedError(f"This {type(self).__name__} has no prior yet; call meta_fit(tasks) first, or load one with upstairs.load.")
+        return self.prior_
+
+
+def _checked(tasks: Any, argument: str, fewest: int = FEWEST_TASKS) -> Any:
+    if isinstance(tasks, ClassPool):
+        return tasks
+    if not isinstance(tasks, TaskSet):
+        if not isinstance(tasks, Sequence | Iterable) or isinstance(tasks, str | bytes | np.ndarray):
+            raise TaskError(f"{argument} must be a TaskSet, a ClassPool or a list of Task, but is a {type(tasks).__name__}.")
+        listed = list(tasks)
+        odd = next((entry for entry in listed if not isinstance(entry, Task)), None)
+        if odd is not None:
+            raise TaskError(f"{argument} must hold Task objects, but holds a {type(odd).__name__}; wrap rows as Task(X, y, name=...).")
+        tasks = TaskSet(listed)
+    if len(tasks) < fewest:
+        raise TaskError(f"{argument} holds {len(tasks)} tasks, but learning over tasks needs at least {fewest}; bring more tasks.")
+    return tasks.canonical()

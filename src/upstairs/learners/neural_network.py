@@ -1,0 +1,370 @@
+"""MetaNeuralNetwork: learn features and a last layer over tasks; on one task only the last layer is learned."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Sequence
+from typing import Any, Literal, final
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from scipy.special import ndtri
+from sklearn.base import ClassifierMixin, RegressorMixin
+
+from upstairs.errors import PriorMismatchError, TaskError
+from upstairs.inner.gaussian import BayesianLinear
+from upstairs.inner.logistic import BayesianLogistic
+from upstairs.inner.prototype import Prototype
+from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian
+from upstairs.learners.adaptation import Situation
+from upstairs.learners.base import PriorEstimator
+from upstairs.learners.learn import learn, learn_on
+from upstairs.learners.meta import MetaLearner
+from upstairs.prior import Prior
+from upstairs.tasks.encoder import Encoder
+from upstairs.tasks.pool import ClassPool
+from upstairs.tasks.task import TaskSet
+
+__all__ = ["MetaNeuralNetwork", "PriorNeuralNetworkClassifier", "PriorNeuralNetworkRegressor"]
+
+Method = Literal["bayesian-linear", "prototype"]
+
+_RULES: dict[tuple[str, str], AdaptationRule] = {
+    ("bayesian-linear", "regression"): BayesianLinear(),
+    ("bayesian-linear", "classification"): BayesianLogistic(),
+    ("prototype", "classification"): Prototype(),
+}
+_read: weakref.WeakKeyDictionary[Prior, Situation] = weakref.WeakKeyDictionary()
+
+
+def _situation(prior: Prior) -> Situation:
+    """Read a prior once; the result is kept as long as the prior lives."""
+    if prior not in _read:
+        settings = prior.settings
+        center, scale = settings["target"]
+        _read[prior] = Situation(
+            _RULES[settings["rule"], settings["kind"]],
+            prior.group("params"),
+            Encoder.from_spec(settings["encoder"]),
+            len(settings["classes"]) if settings["labels"] == "shared" else 0,
+            center,
+            scale,
+            prior.group("tables"),
+        )
+    return _read[prior]
+
+
+@final
+class PriorNeuralNetworkRegressor(RegressorMixin, PriorEstimator):
+    """Bayesian linear regression on learned features: the prior over its weights comes from other tasks.
+
+    Learned over tasks: mean and covariance of the weights, the noise, and (where it helps) a pooled model whose
+    prediction the task starts from. On one task: the posterior of the weights, in closed form.
+
+    Parameters
+    ----------
+    prior : Prior, optional
+        From ``MetaNeuralNetwork(...).meta_fit(tasks).prior_``. None is the plain base learner: ridge regression with
+        its strength chosen by maximum evidence.
+    prior_weight : float, optional
+        How many times the prior counts (above 1: trust it more). None: as learned, 1.
+    noise : float, optional
+        Standard deviation of the noise, in units of ``y``. None: as learned (without a prior: by maximum evidence).
+    guard : bool
+        Whether to fall back to the plain base learner when the support rows clearly speak against the prior.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0)[:, None], np.arange(6.0)
+    >>> model = PriorNeuralNetworkRegressor().fit(X, y)
+    >>> bool(abs(model.predict([[3.0]])[0] - 3.0) < 0.1)
+    True
+
+    References
+    ----------
+    Harrison, J., Sharma, A. and Pavone, M. (2018). Meta-learning priors for efficient online Bayesian regression.
+    """
+
+    _family = "neural-network"
+    _kind = "regression"
+
+    def __init__(
+        self, prior: Prior | None = None, *, prior_weight: float | None = None, noise: float | None = None, guard: bool = False
+    ) -> None:
+        self.prior = prior
+        self.prior_weight = prior_weight
+        self.noise = noise
+        self.guard = guard
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predict the mean of every row.
+
+        Parameters
+        ----------
+        X : array of shape (row, feature) or data frame
+        return_std : bool
+            Whether to return the standard deviation of a new observation, noise included, too.
+
+        Returns
+        -------
+        array of shape (row,), or a pair of them
+        """
+        predicted = self._predict_rows(X)
+        assert isinstance(predicted, Gaussian)
+        center, scale = self._situation_.center, self._situation_.scale
+        mean = predicted.mean[0] * scale + center
+        return (mean, np.sqrt(predicted.variance[0]) * scale) if return_std else mean
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> Float[np.ndarray, "row 2"]:
+        """Lower and upper end of the interval in which a new observation lies with probability ``coverage``.
+
+        Raises
+        ------
+        ValueError
+            If ``coverage`` is not between 0 and 1.
+        """
+        if not 0.0 < coverage < 1.0:
+            raise ValueError(f"coverage must lie between 0 and 1, but is {coverage}; 0.9 is usual.")
+        mean, std = self.predict(X, return_std=True)
+        reach = float(ndtri(0.5 + coverage / 2)) * std
+        return np.column_stack([mean - reach, mean + reach])
+
+    def _settings(self, scale: float) -> dict[str, float]:
+        _check_positive("prior_weight", self.prior_weight)
+        _check_positive("noise", self.noise)
+        given = {"prior_weight": self.prior_weight, "noise": None if self.noise is None else self.noise / scale}
+        return {name: float(value) for name, value in given.items() if value is not None}
+
+    def _situation_of_prior(self) -> Situation:
+        assert self.prior is not None
+        situation = _situation(self.prior)
+        return dataclasses.replace(situation, settings=self._settings(situation.scale))
+
+    def _situation_without_prior(self) -> Situation:
+        return Situation(BayesianLinear(), None, None, 0, settings=self._settings(1.0))
+
+    def _targets(self, y: np.ndarray, situation: Situation) -> np.ndarray:
+        return (y - situation.center) / situation.scale
+
+    def _more_targets(self, y: np.ndarray) -> np.ndarray:
+        return (y - self._situation_.center) / self._situation_.scale
+
+
+@final
+class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
+    """A classifier whose weights (or class means) have a prior that comes from other tasks.
+
+    Learned over tasks: for labels that tasks share, mean and covariance of the weights of a logistic (softmax)
+    regression and a pooled model that the task starts from; for labels of a task's own, the metric in which class
+    means are compared. On one task: Laplace's approximation around the prior, or the class means.
+
+    Parameters
+    ----------
+    prior : Prior, optional
+        From ``MetaNeuralNetwork(...).meta_fit(tasks).prior_``. None is the plain base learner.
+    method : {"bayesian-linear", "prototype"}, optional
+        None: the prior's, and without a prior ``"bayesian-linear"`` (logistic regression).
+    prior_weight : float, optional
+        How many times the prior counts. None: as learned, 1.
+    guard : bool
+        Whether to fall back to the plain base learner when the support rows clearly speak against the prior.
+
+    Examples
+    --------
+    >>> X, y = np.array([[0.0], [0.2], [1.0], [1.2]]), np.array(["a", "a", "b", "b"])
+    >>> PriorNeuralNetworkClassifier().fit(X, y).predict([[1.1]]).tolist()
+    ['b']
+
+    References
+    ----------
+    Snell, J., Swersky, K. and Zemel, R. (2017). Prototypical networks for few-shot learning.
+    Rasmussen, C. E. and Williams, C. K. I. (2006). Gaussian processes for machine learning, chapter 3.
+    """
+
+    _family = "neural-network"
+    _kind = "classification"
+
+    def __init__(
+        self, prior: Prior | None = None, *, method: Method | None = None, prior_weight: float | None = None, guard: bool = False
+    ) -> None:
+        self.prior = prior
+        self.method = method
+        self.prior_weight = prior_weight
+        self.guard = guard
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "row way"]:
+        """Class probabilities, in the order of ``classes_``."""
+        predicted = self._predict_rows(X)
+        assert isinstance(predicted, Categorical)
+        return predicted.probability[0]
+
+    def predict(self, X: Any) -> Shaped[np.ndarray, " row"]:
+        """Return the most probable label of every row."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def _rule(self) -> AdaptationRule:
+        if self.method not in (None, "bayesian-linear", "prototype"):
+            raise ValueError(f"method must be 'bayesian-linear', 'prototype' or None, but is {self.method!r}.")
+        if self.prior is not None and self.method not in (None, self.prior.settings["rule"]):
+            raise PriorMismatchError(
+                f"method={self.method!r} asks for another rule than the prior was learned for ({self.prior.settings['rule']!r}); "
+                "leave it at None, or learn a prior with that method."
+            )
+        name = self.prior.settings["rule"] if self.prior is not None else self.method or "bayesian-linear"
+        return _RULES[name, "classification"]
+
+    def _settings(self) -> dict[str, float]:
+        _check_positive("prior_weight", self.prior_weight)
+        return {} if self.prior_weight is None else {"prior_weight": float(self.prior_weight)}
+
+    def _situation_of_prior(self) -> Situation:
+        assert self.prior is not None
+        self._rule()
+        return dataclasses.replace(_situation(self.prior), settings=self._settings())
+
+    def _situation_without_prior(self) -> Situation:
+        return Situation(self._rule(), None, None, 0, settings=self._settings())
+
+    def _targets(self, y: np.ndarray, situation: Situation) -> np.ndarray:
+        if self.prior is not None and self.prior.settings["labels"] == "shared":
+            self.classes_ = np.asarray(self.prior.settings["classes"])
+            return self._more_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            where = "labels of a task's own" if self.prior is not None else "a classifier without a prior"
+            raise TaskError(
+                f"The support ({len(y)} rows) holds one class, {self.classes_[0]!r}, but {where} need at least 2; add rows of another class."
+            )
+        return codes
+
+    def _more_targets(self, y: np.ndarray) -> np.ndarray:
+        number = {label: code for code, label in enumerate(self.classes_.tolist())}
+        codes = [number.get(label, -1) for label in y.tolist()]
+        if -1 in codes:
+            unknown = y[codes.index(-1)]
+            raise PriorMismatchError(
+                f"Label {unknown!r} is unknown: this task's labels are {', '.join(map(repr, self.classes_.tolist()[:10]))}; "
+                "correct the label, or learn a prior on tasks that have it."
+            )
+        return np.array(codes, dtype=np.int64)
+
+
+@final
+class MetaNeuralNetwork(MetaLearner):
+    """Learn a prior for a model with a linear last layer over many tasks.
+
+    Learned over tasks: see `PriorNeuralNetworkRegressor` and `PriorNeuralNetworkClassifier`. On one task: the last
+    layer, in closed form or by a few Newton steps, in about a millisecond.
+
+    Parameters
+    ----------
+    method : {"auto", "bayesian-linear", "prototype"}
+        How a task is learned. "auto": prototype for labels of a task's own, else bayesian-linear.
+    prior_mean : {"auto", "linear", "ridge", "boosting"}
+        What a task starts from: the mean weights over tasks ("linear"), or a pooled model of all training rows
+        whose prediction is a further feature. "auto": chosen on validation tasks; ``prior_.settings["choice"]`` says
+        which and why.
+    shots : int or (int, int), optional
+        Support rows that the prior is chosen for (rows a class for labels of a task's own). None: 1 to 50.
+    ways : int, optional
+        Classes of a task drawn from a class pool. None: up to 5.
+    categorical : sequence of column names or positions
+        Number columns that are identifiers.
+    guard : bool
+        Passed on to the estimators.
+    random_state : int
+        Draws folds and episodes.
+
+    Examples
+    --------
+    >>> import upstairs as up
+    >>> family = up.tasks.synthetic.SharedSubspace()
+    >>> train = family.sample(40, 20, random_state=0)
+    >>> meta = MetaNeuralNetwork(prior_mean="linear").meta_fit(train)
+    >>> task = family.sample(1, 30, random_state=1)[0]
+    >>> model = meta.adapt(task.X[:5], task.y[:5])
+    >>> plain = meta.plain_learner("regression").fit(task.X[:5], task.y[:5])
+    >>> model.score(task.X[5:], task.y[5:]) > plain.score(task.X[5:], task.y[5:])
+    True
+    """
+
+    _family = "neural-network"
+
+    def __init__(
+        self,
+        method: Literal["auto", "bayesian-linear", "prototype"] = "auto",
+        *,
+        prior_mean: Literal["auto", "linear", "ridge", "boosting"] = "auto",
+        shots: int | tuple[int, int] | None = None,
+        ways: int | None = None,
+        categorical: Sequence[str | int] = (),
+        guard: bool = False,
+        random_state: int = 0,
+    ) -> None:
+        self.method = method
+        self.prior_mean = prior_mean
+        self.shots = shots
+        self.ways = ways
+        self.categorical = categorical
+        self.guard = guard
+        self.random_state = random_state
+
+    def _learn(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
+        rule = self._rule_for(tasks)
+        prior, self.seen_ = learn(
+            tasks,
+            validation,
+            rule_name=rule,
+            rule=_RULES[rule, "regression" if getattr(tasks, "kind", None) == "regression" else "classification"],
+            prior_mean=self.prior_mean,
+            shots=_shot_range(self.shots),
+            ways=self.ways,
+            categorical=tuple(self.categorical),
+            seed=int(self.random_state or 0),
+        )
+        return prior
+
+    def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:
+        prior, self.seen_ = learn_on(self.prior_, getattr(self, "seen_", None), tasks)
+        return prior
+
+    def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> PriorEstimator:
+        settings = {"guard": self.guard} | settings
+        kind = settings.pop("kind", None) or (prior.settings["kind"] if prior is not None else None)
+        if kind == "regression":
+            return PriorNeuralNetworkRegressor(prior, **settings)
+        return PriorNeuralNetworkClassifier(prior, **settings)
+
+    def _rule_for(self, tasks: TaskSet | ClassPool) -> Method:
+        if self.method not in ("auto", "bayesian-linear", "prototype"):
+            raise ValueError(f"method must be 'auto', 'bayesian-linear' or 'prototype', but is {self.method!r}.")
+        if self.prior_mean not in ("auto", "linear", "ridge", "boosting"):
+            raise ValueError(f"prior_mean must be 'auto', 'linear', 'ridge' or 'boosting', but is {self.prior_mean!r}.")
+        own = isinstance(tasks, ClassPool) or tasks.labels == "own"
+        if own and self.method == "bayesian-linear":
+            raise TaskError(
+                "method='bayesian-linear' needs labels that all tasks share, but these tasks have labels of their own; use "
+                "method='prototype' or 'auto'."
+            )
+        if not own and self.method == "prototype":
+            assert isinstance(tasks, TaskSet)
+            what = "are a regression" if tasks.kind == "regression" else "share their labels"
+            raise TaskError(f"method='prototype' needs tasks with labels of their own, but these tasks {what}; use method='bayesian-linear' or 'auto'.")
+        if self.method == "auto":
+            return "prototype" if own else "bayesian-linear"
+        return self.method
+
+
+def _shot_range(shots: Any) -> tuple[int, int] | None:
+    if shots is None:
+        return None
+    low, high = (shots, shots) if isinstance(shots, int | np.integer) else tuple(shots)
+    if not 1 <= low <= high:
+        raise ValueError(f"shots must be a number of at least 1 or a (low, high) range, but is {shots!r}.")
+    return int(low), int(high)
+
+
+def _check_positive(name: str, value: float | None) -> None:
+    if value is not None and not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a positive number or None (from the prior), but is {value!r}.")

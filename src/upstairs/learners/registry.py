@@ -1,0 +1,157 @@
+"""Save and load priors and adapted models; the table here is the allow-list of what `load` may construct."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import numpy as np
+
+from upstairs.errors import StorageError
+from upstairs.learners.base import PriorEstimator
+from upstairs.learners.learn import Seen
+from upstairs.learners.meta import MetaLearner
+from upstairs.prior import Prior, json_value
+from upstairs.storage import read_folder, write_folder
+
+__all__ = ["load", "save"]
+
+_CLASSES = {
+    "MetaNeuralNetwork": "upstairs.learners.neural_network",
+    "PriorNeuralNetworkClassifier": "upstairs.learners.neural_network",
+    "PriorNeuralNetworkRegressor": "upstairs.learners.neural_network",
+}
+
+
+def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> None:
+    """Write a meta-learner with its prior, or an adapted model, into a folder of JSON and arrays.
+
+    An interrupted call leaves the old content or the new, never half.
+
+    Parameters
+    ----------
+    model : MetaLearner or PriorEstimator
+        Fitted.
+    path : path-like
+        A folder: a new one, an empty one, or one that this function wrote before.
+    resume : bool
+        For a meta-learner: keep the encoded training rows too, so that `meta_partial_fit` can go on after loading.
+
+    Raises
+    ------
+    StorageError
+        If the object is not of this library or not fitted, or the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, upstairs as up
+    >>> model = up.PriorNeuralNetworkRegressor().fit(np.arange(4.0)[:, None], np.arange(4.0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     up.save(model, folder)
+    ...     again = up.load(folder)
+    >>> bool(again.predict([[2.0]]) == model.predict([[2.0]]))
+    True
+    """
+    name = type(model).__name__
+    if name not in _CLASSES or not isinstance(model, MetaLearner | PriorEstimator):
+        raise StorageError(f"save takes a meta-learner or an adapted model of this library, but got a {name}.")
+    document: dict[str, Any] = {"type": name, "params": _params(model)}
+    arrays: dict[str, np.ndarray] = {}
+    if isinstance(model, MetaLearner):
+        if not hasattr(model, "prior_"):
+            raise StorageError(f"This {name} has no prior yet; call meta_fit(tasks) before saving it.")
+        prior = model.prior_
+        seen = getattr(model, "seen_", None)
+        if resume and seen is None:
+            raise StorageError("resume=True needs the training rows, but this meta-learner was loaded without them; meta_fit again.")
+        if resume:
+            document["resume"] = {"names": list(seen.names), "groups": list(seen.groups)}
+            arrays |= {"resume/x": seen.x, "resume/y": seen.y, "resume/offsets": seen.offsets}
+        readme = _META_README
+    else:
+        if not model.__sklearn_is_fitted__():
+            raise StorageError(f"This {name} is not fitted; call fit or adapt before saving it.")
+        prior = model.prior
+        document["fitted"], fitted = model._stored()
+        arrays |= {f"fitted/{key}": array for key, array in fitted.items()}
+        if hasattr(model, "classes_"):
+            document["classes"] = model.classes_.tolist()
+        readme = _MODEL_README
+    if prior is not None:
+        document["prior"] = {"family": prior.family, "settings": dict(prior.settings), "hash": prior.hash}
+        document["provenance"] = dict(prior.provenance)
+        arrays |= {f"prior/{key}": array for key, array in prior.arrays.items()}
+    write_folder(path, json_value(document), arrays, readme.format(name=name))
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read back what `save` wrote: a meta-learner or an adapted model.
+
+    Nothing in the folder is executed; only classes of this library are made.
+
+    Raises
+    ------
+    StorageError
+        If the folder is missing, foreign, damaged, or of another schema version.
+    """
+    document, arrays = read_folder(path)
+    name = document.get("type")
+    if name not in _CLASSES:
+        raise StorageError(f"{path} holds a {name!r}, which this version cannot load; it loads {', '.join(sorted(_CLASSES))}.")
+    cls = getattr(importlib.import_module(_CLASSES[name]), name)
+    try:
+        return _rebuilt(cls, document, arrays)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{path} is damaged ({type(error).__name__}: {error}); copy or save the folder again.") from error
+
+
+def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    groups: dict[str, dict[str, np.ndarray]] = {"prior": {}, "fitted": {}, "resume": {}}
+    for key, array in arrays.items():
+        kind, _, rest = key.partition("/")
+        groups[kind][rest] = array
+    prior = None
+    if "prior" in document:
+        stored = document["prior"]
+        prior = Prior(stored["family"], stored["settings"], groups["prior"], document["provenance"])
+        if prior.hash != stored["hash"]:
+            raise StorageError("The settings in prior.json were changed after it was written (content hash differs); copy the folder again.")
+    params = {key: tuple(value) if isinstance(value, list) else value for key, value in document["params"].items()}
+    model = cls(**params)
+    if issubclass(cls, MetaLearner):
+        model.prior_ = prior
+        if "resume" in document:
+            kept = groups["resume"]
+            names, group_names = (tuple(document["resume"][key]) for key in ("names", "groups"))
+            model.seen_ = Seen(kept["x"], kept["y"], kept["offsets"], names, group_names)
+        return model
+    model.prior = prior
+    if "classes" in document:
+        model.classes_ = np.asarray(document["classes"])
+    model._restore(document["fitted"], groups["fitted"])
+    return model
+
+
+def _params(model: Any) -> dict[str, Any]:
+    return {key: value for key, value in model.get_params(deep=False).items() if key != "prior"}
+
+
+_META_README = """# A prior of upstairs ({name})
+
+What was learned over many tasks: settings in `prior.json`, numbers in the safetensors file; no code.
+
+    import upstairs as up
+    meta = up.load("this folder")
+    model = meta.adapt(X_few, y_few)
+"""
+_MODEL_README = """# An adapted model of upstairs ({name})
+
+A prior and what was learned from the rows of one task; no code.
+
+    import upstairs as up
+    model = up.load("this folder")
+    model.predict(X_new)
+"""

@@ -1,0 +1,242 @@
+"""Columns to arrays: impute, flag missing cells, scale, one-hot; fitted once on the training tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+from jaxtyping import Float
+
+from upstairs.errors import PriorMismatchError, TaskError
+from upstairs.tasks.table import Table
+
+__all__ = ["Column", "Encoder"]
+
+MAX_CATEGORIES = 100
+"""A category column keeps at most this many of its most frequent values; the rest count as unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How one column is encoded: numbers by ``center`` and ``scale``, categories by position in ``categories``."""
+
+    name: str
+    kind: Literal["number", "category"]
+    center: float = 0.0
+    scale: float = 1.0
+    flag: bool = False
+    categories: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Encoded columns that this one becomes."""
+        return len(self.categories) if self.kind == "category" else 1 + self.flag
+
+
+@final
+class Encoder:
+    """Turns raw rows into numbers, the same way for every task.
+
+    Number columns are centred and scaled by the mean and standard deviation over all training rows, missing cells
+    become the mean, and a flag column is added where training rows had missing cells. Categories become one-hot
+    columns; an unseen category is all zeros. Columns that are constant inside a task are kept: between tasks they
+    move the prior mean.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        One entry a raw column, in order.
+    named : bool
+        True if raw rows come as data frames and columns are matched by name, False if by position.
+
+    Examples
+    --------
+    >>> X = np.array([[1.0, 5.0], [3.0, 5.0]])
+    >>> encoder = Encoder.fit(X)
+    >>> encoder.encode(X)
+    array([[-1.,  0.],
+           [ 1.,  0.]])
+    """
+
+    __slots__ = ("_center", "_flagged", "_lookup", "_plain", "_positions", "_scale", "columns", "named", "width")
+
+    def __init__(self, columns: Sequence[Column], *, named: bool) -> None:
+        self.columns = tuple(columns)
+        self.named = named
+        numbers = [column for column in self.columns if column.kind == "number"]
+        self._plain = len(numbers) == len(self.columns)
+        self._center = np.array([column.center for column in numbers])
+        self._scale = np.array([column.scale for column in numbers])
+        self._flagged = np.array([column.flag for column in numbers], dtype=bool)
+        self._positions = {column.name: number for number, column in enumerate(self.columns)}
+        self._lookup = [{value: code for code, value in enumerate(column.categories)} for column in self.columns]
+        self.width = sum(column.width for column in self.columns)
+
+    @classmethod
+    def fit(cls, X: Float[np.ndarray, "row feature"] | Table, *, categorical: Sequence[str | int] = ()) -> Encoder:
+        """Learn the encoding from all training rows.
+
+        Parameters
+        ----------
+        X : array or Table
+            All rows of all training tasks.
+        categorical : sequence of column names or positions
+            Number columns that are identifiers and not quantities.
+
+        Raises
+        ------
+        TaskError
+            If a column in ``categorical`` does not exist.
+        """
+        names = X.names if isinstance(X, Table) else tuple(f"x{number}" for number in range(X.shape[1]))
+        wanted = {names[c] if isinstance(c, int) and -len(names) <= c < len(names) else c for c in categorical}
+        unknown = sorted(str(name) for name in wanted - set(names))
+        if unknown:
+            raise TaskError(f"categorical={unknown[0]!r} is not a column; the columns are {', '.join(map(repr, names[:20]))}.")
+        values = X.columns if isinstance(X, Table) else tuple(X.T)
+        columns = [_fit_column(name, column, name in wanted) for name, column in zip(names, values, strict=True)]
+        return cls(columns, named=isinstance(X, Table))
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Encoder:
+        """Rebuild an encoder from what `spec` wrote."""
+        columns = [Column(**{**entry, "categories": tuple(entry.get("categories", ()))}) for entry in spec["columns"]]
+        return cls(columns, named=bool(spec["named"]))
+
+    def spec(self) -> dict[str, Any]:
+        """Everything about the encoder as plain JSON values."""
+        return {"named": self.named, "columns": [_column_spec(column) for column in self.columns]}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Raw column names, in order."""
+        return tuple(column.name for column in self.columns)
+
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the encoded columns, in order."""
+        found: list[str] = []
+        for column in self.columns:
+            if column.kind == "category":
+                found += [f"{column.name}={value}" for value in column.categories]
+            else:
+                found += [column.name] + ([f"{column.name} missing"] if column.flag else [])
+        return tuple(found)
+
+    def encode(self, X: Float[np.ndarray, "row feature"] | Table, *, task: str | None = None) -> Float[np.ndarray, "row column"]:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : array or Table
+            Raw rows. Tables are matched by name, in any order; arrays by position.
+        task : str, optional
+            Named in errors.
+
+        Raises
+        ------
+        PriorMismatchError
+            If columns are missing, unknown, of another number, or hold text where numbers were learned.
+        """
+        if self._plain and not isinstance(X, Table):
+            self._check_count(X.shape[1], task)
+            return self._encode_numbers(X)
+        columns = self._aligned(X, task)
+        if self._plain:
+            return self._encode_numbers(np.column_stack(columns) if columns else np.empty((len(X), 0)))
+        out = np.zeros((len(X), self.width))
+        position = 0
+        for column, values, lookup in zip(self.columns, columns, self._lookup, strict=True):
+            if column.kind == "category":
+                codes = np.array([lookup.get(value, -1) for value in _as_text(values)], dtype=np.int64)
+                seen = np.flatnonzero(codes >= 0)
+                out[seen, position + codes[seen]] = 1.0
+            else:
+                missing = np.isnan(values)
+                out[:, position] = np.where(missing, 0.0, (values - column.center) / column.scale)
+                if column.flag:
+                    out[:, position + 1] = missing
+            position += column.width
+        return out
+
+    def _encode_numbers(self, X: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row column"]:
+        scaled = (X - self._center) / self._scale
+        missing = np.isnan(scaled)
+        if not self._flagged.any():
+            if missing.any():
+                scaled[missing] = 0.0
+            return scaled
+        scaled[missing] = 0.0
+        out = np.empty((len(X), self.width))
+        start = np.cumsum(1 + self._flagged) - (1 + self._flagged)
+        out[:, start] = scaled
+        out[:, start[self._flagged] + 1] = missing[:, self._flagged]
+        return out
+
+    def _aligned(self, X: Float[np.ndarray, "row feature"] | Table, task: str | None) -> list[np.ndarray]:
+        where = f"Task {task!r}" if task else "X"
+        if not isinstance(X, Table):
+            self._check_count(X.shape[1], task)
+            columns = [np.asarray(column) for column in X.T]
+        elif not self.named:
+            self._check_count(len(X.columns), task)
+            columns = list(X.columns)
+        else:
+            missing = [name for name in self.names if name not in X.names]
+            unknown = [name for name in X.names if name not in self._positions]
+            if missing or unknown:
+                said = [f"column {missing[0]!r} is missing"] if missing else []
+                said += [f"column {unknown[0]!r} is unknown to the prior"] if unknown else []
+                raise PriorMismatchError(
+                    f"{where}: {' and '.join(said)}; the prior was learned on the columns {', '.join(self.names[:20])}: pass exactly "
+                    "these (any order)."
+                )
+            columns = [X.column(name) for name in self.names] if X.names != self.names else list(X.columns)
+        for column, values in zip(self.columns, columns, strict=True):
+            if column.kind == "number" and values.dtype == object:
+                present = [value for value in values if value is not None]
+                if present:
+                    raise PriorMismatchError(
+                        f"{where}: column {column.name!r} held numbers when the prior was learned, but now holds text "
+                        f"(for example {present[0]!r}); correct the cell."
+                    )
+        return [
+            np.full(len(values), np.nan) if column.kind == "number" and values.dtype == object else values
+            for column, values in zip(self.columns, columns, strict=True)
+        ]
+
+    def _check_count(self, count: int, task: str | None) -> None:
+        if count != len(self.columns):
+            where = f"Task {task!r}" if task else "X"
+            raise PriorMismatchError(
+                f"{where} has {count} features, but the prior was learned on {len(self.columns)} features; pass the same columns."
+            )
+
+
+def _fit_column(name: str, values: np.ndarray, identifier: bool) -> Column:
+    if identifier or values.dtype == object:
+        text = [value for value in _as_text(values) if value is not None]
+        found, counts = np.unique(np.array(text, dtype=str), return_counts=True) if text else (np.array([]), np.array([]))
+        kept = np.sort(found[np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]])
+        return Column(name, "category", categories=tuple(kept.tolist()))
+    missing = np.isnan(values)
+    present = values[~missing]
+    center = float(present.mean()) if len(present) else 0.0
+    spread = float(present.std()) if len(present) else 0.0
+    scale = spread if spread > 1e-12 * max(1.0, abs(center)) else 1.0
+    return Column(name, "number", center=center, scale=scale, flag=bool(missing.any()))
+
+
+def _as_text(values: np.ndarray) -> list[str | None]:
+    """Category values as text; whole numbers without a decimal point, so that 3 and 3.0 are one category."""
+    if values.dtype == object:
+        return [None if value is None else str(value) for value in values]
+    return [None if value != value else str(int(value)) if value == int(value) else str(value) for value in values.tolist()]
+
+
+def _column_spec(column: Column) -> dict[str, Any]:
+    spec: dict[str, Any] = {"name": column.name, "kind": column.kind}
+    if column.kind == "category":
+        return spec | {"categories": list(column.categories)}
+    return spec | {"center": column.center, "scale": column.scale, "flag": column.flag}
