@@ -121,9 +121,8 @@ def test_orders_are_orders(seed: int, step: int, n: int) -> None:
 @pytest.mark.parametrize("how", ["sorted", "shuffled"])
 def test_every_order_is_equally_likely(n: int, how: str) -> None:
     steps = np.arange(60_000)
-    if how == "sorted":
-        orders = permutation(11, steps, size=n)
-    else:
+    orders = permutation(11, steps, size=n)
+    if how == "shuffled":
         orders = shuffled(11, steps, index=np.arange(n), n=np.full(len(steps), n))
     codes = orders @ (n ** np.arange(n))
     every = [sum(x * n**i for i, x in enumerate(order)) for order in itertools.permutations(range(n))]

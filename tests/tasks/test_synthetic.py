@@ -168,7 +168,7 @@ def test_best_learns_the_turn_and_stays_below_the_oracle() -> None:
     accuracy = []
     for rows in (2, 20):
         hits = []
-        for task in family.sample(25, rows=120, random_state=1):
+        for task in family.sample(20, rows=70, random_state=1):
             probability = family.best(task.X[:rows], task.y[:rows], task.X[20:], turns=1000)
             np.testing.assert_allclose(probability.sum(axis=1), 1)
             hits.append((probability.argmax(axis=1) == task.y[20:]).mean())

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.stats import norm, rankdata
-
 from upstairs.errors import TaskError
 
 __all__ = [

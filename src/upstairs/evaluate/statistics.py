@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
-
 from upstairs.errors import TaskError
 
 __all__ = ["cluster_sums", "holm", "mean_interval", "paired_bootstrap", "ratio_interval", "wilcoxon_holm"]

@@ -205,9 +205,10 @@ class BayesianLinear(AdaptationRule):
         mixed = np.logaddexp.reduce(joint + 0 * score, axis=1) - np.logaddexp.reduce(joint - score, axis=1)
         return np.where(support.mask, mixed, 0.0)
 
-    def evidence(self, params: Params, support: Rows) -> Float[np.ndarray, " task"]:
+    def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Log evidence a row; zero without rows."""
-        joint = self.adapt(params, support)["evidence"] + np.log(params["weight"])
+        state = self.adapt(params, support) if state is None else state
+        joint = state["evidence"] + np.log(params["weight"])
         return np.logaddexp.reduce(joint, axis=1) / np.maximum(support.counts, 1)
 
 

@@ -76,14 +76,18 @@ class Prototype(AdaptationRule):
         own_sum = np.take_along_axis(state["center"], support.y[..., None].astype(np.int64), axis=1) - z
         own_count = np.take_along_axis(state["count"], support.y.astype(np.int64), axis=1) - 1.0
         weight = params["pull"] + np.maximum(own_count, 0.0)
-        left = np.where((weight > 0)[..., None], (own_sum + params["pull"] * params["anchor"]) / np.maximum(weight, 1e-12)[..., None], params["anchor"])
+        left = np.where(
+            (weight > 0)[..., None],
+            (own_sum + params["pull"] * params["anchor"]) / np.maximum(weight, 1e-12)[..., None],
+            params["anchor"],
+        )
         own = -params["temperature"] * ((z - left) ** 2).sum(axis=-1)
         logits = np.where(member > 0, own[..., None], logits)
         probability = _softmax(logits, state["count"] > 0)
         chosen = np.take_along_axis(probability, support.y[..., None].astype(np.int64), axis=2)[..., 0]
         return np.where(support.mask, np.log(np.maximum(chosen, 1e-300)), 0.0)
 
-    def evidence(self, params: Params, support: Rows) -> Float[np.ndarray, " task"]:
+    def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Minus the mean squared distance to the centre of all training rows, in units of their spread."""
         z = (support.x @ params["transform"] - params["center"]) / params["spread"]
         distance = np.where(support.mask, (z**2).mean(axis=-1), 0.0).sum(axis=1)
@@ -115,14 +119,18 @@ def _squared_distances(
     return np.maximum(squares, 0.0)
 
 
-def _softmax(logits: Float[np.ndarray, "task row way"], known: Bool[np.ndarray, "task way"]) -> Float[np.ndarray, "task row way"]:
+def _softmax(
+    logits: Float[np.ndarray, "task row way"], known: Bool[np.ndarray, "task way"]
+) -> Float[np.ndarray, "task row way"]:
     masked = np.where(known[:, None, :], logits, -np.inf)
     shifted = masked - np.max(masked, axis=-1, keepdims=True, initial=-1e300)
     weight = np.exp(shifted)
     return weight / np.maximum(weight.sum(axis=-1, keepdims=True), 1e-300)
 
 
-def _class_means(x: Float[np.ndarray, "row feature"], y: Int[np.ndarray, " row"], ways: int) -> Float[np.ndarray, "way feature"]:
+def _class_means(
+    x: Float[np.ndarray, "row feature"], y: Int[np.ndarray, " row"], ways: int
+) -> Float[np.ndarray, "way feature"]:
     member = (y[:, None] == np.arange(ways)).astype(np.float64)
     return member.T @ x / np.maximum(member.sum(axis=0), 1.0)[:, None]
 

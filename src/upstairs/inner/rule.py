@@ -81,8 +81,11 @@ class AdaptationRule(abc.ABC):
         """
 
     @abc.abstractmethod
-    def evidence(self, params: Params, support: Rows) -> Float[np.ndarray, " task"]:
-        """How well the support fits the prior, a real row (log evidence, or minus a distance)."""
+    def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
+        """How well the support fits the prior, a real row (log evidence, or minus a distance).
+
+        ``state`` is what `adapt` made of the same rows, if the caller has it: some rules know the answer from there.
+        """
 
     def override(self, params: Params, settings: Mapping[str, float]) -> Params:
         """Put values that a user gave over what was learned; a rule documents the names it knows, others are ignored."""

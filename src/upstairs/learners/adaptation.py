@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -44,8 +45,7 @@ class Situation:
         return self.params is not None and type(self.rule).update is not AdaptationRule.update
 
 
-@dataclass(frozen=True, slots=True)
-class Adapted:
+class Adapted(NamedTuple):
     """One task, learned: what `predict_rows` needs, and what is said about it."""
 
     rule: AdaptationRule
@@ -59,8 +59,8 @@ class Adapted:
 
 def adapt_all(
     situation: Situation,
-    xs: Sequence[Float[np.ndarray, "row feature"]],
-    ys: Sequence[Shaped[np.ndarray, " row"]],
+    xs: Sequence[Float[np.ndarray, "_ feature"]],
+    ys: Sequence[Shaped[np.ndarray, " _"]],
     *,
     guard: bool = False,
 ) -> list[Adapted]:
@@ -81,8 +81,7 @@ def adapt_all(
     params = situation.rule.override(situation.params, situation.settings)
     alike: dict[tuple[int, int], list[int]] = {}
     for number, y in enumerate(ys):
-        ways = int(y.max()) + 1 if situation.ways == 0 and len(y) else situation.ways
-        alike.setdefault((bucket(len(y)), ways), []).append(number)
+        alike.setdefault((bucket(len(y)), _ways(situation, y)), []).append(number)
     for (size, _), numbers in alike.items():
         most = max(1, BATCH_CELLS // max(1, size * xs[numbers[0]].shape[1]))
         for start in range(0, len(numbers), most):
@@ -90,10 +89,11 @@ def adapt_all(
             longest = max(len(ys[n]) for n in part) or 1
             batch = Rows(*pad([(xs[n], ys[n]) for n in part], longest))
             state = situation.rule.adapt(params, batch)
-            familiarity = _familiarity(situation, params, batch)
-            for place, number in enumerate(part):
-                own_state = {name: array[place : place + 1] for name, array in state.items()}
-                found[number] = Adapted(situation.rule, params, own_state, len(ys[number]), True, familiarity[place])
+            familiarity = _familiarity(situation, params, batch, state)
+            each = zip(*(array[:, None] for array in state.values()), strict=True)
+            for number, arrays, percent in zip(part, each, familiarity, strict=True):
+                own_state = dict(zip(state, arrays, strict=True))
+                found[number] = Adapted(situation.rule, params, own_state, len(ys[number]), True, percent)
     results = [entry for entry in found if entry is not None]
     return [_guarded(situation, entry, x, y) for entry, x, y in zip(results, xs, ys, strict=True)] if guard else results
 
@@ -107,22 +107,26 @@ def more_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarr
     """Learn further rows exactly into an adapted task."""
     state = adapted.rule.update(adapted.params, adapted.state, Rows(*pad([(x, y)], len(y))))
     assert state is not None, "only called where the rule offers an exact update"
-    return replace(adapted, state=state, rows=adapted.rows + len(y))
+    return adapted._replace(state=state, rows=adapted.rows + len(y))
+
+
+def _ways(situation: Situation, y: np.ndarray) -> int:
+    """Count the classes of a task: known with shared labels, from its class numbers with labels of its own, else 0."""
+    return situation.ways or (int(y.max()) + 1 if y.dtype.kind == "i" and len(y) else 0)
 
 
 def _own(situation: Situation, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
-    ways = situation.ways or int(y.max()) + 1
-    params = situation.rule.override(situation.rule.own_params(x, y, ways), situation.settings)
+    params = situation.rule.override(situation.rule.own_params(x, y, _ways(situation, y)), situation.settings)
     state = situation.rule.adapt(params, Rows(*pad([(x, y)], len(y))))
     return Adapted(situation.rule, params, state, len(y), used_prior=False)
 
 
-def _familiarity(situation: Situation, params: Params, batch: Rows) -> list[float | None]:
+def _familiarity(situation: Situation, params: Params, batch: Rows, state: State) -> list[float | None]:
     counts = batch.counts
     found: list[float | None] = [None] * len(counts)
     if "familiarity/scores" not in situation.tables:
         return found
-    scores = situation.rule.evidence(params, batch)
+    scores = situation.rule.evidence(params, batch, state)
     for rows in set(counts.tolist()) - {0}:
         alike = np.flatnonzero(counts == rows)
         for place, value in zip(alike, percentile(situation.tables, rows, scores[alike]).tolist(), strict=True):
@@ -131,7 +135,7 @@ def _familiarity(situation: Situation, params: Params, batch: Rows) -> list[floa
 
 
 def _guarded(situation: Situation, adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
-    choice = decide(situation.rule, adapted.params, x, y, situation.ways, situation.tables)
+    choice = decide(situation.rule, adapted.params, x, y, _ways(situation, y), situation.tables)
     if choice.keep:
-        return replace(adapted, reason=choice.reason)
-    return replace(_own(situation, x, y), familiarity=adapted.familiarity, reason=choice.reason)
+        return adapted._replace(reason=choice.reason)
+    return _own(situation, x, y)._replace(familiarity=adapted.familiarity, reason=choice.reason)

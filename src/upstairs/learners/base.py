@@ -20,6 +20,7 @@ from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_row
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.table import Table, is_frame
+from upstairs.tasks.task import Kind
 
 __all__ = ["PriorEstimator"]
 
@@ -41,10 +42,12 @@ class PriorEstimator(BaseEstimator, abc.ABC):
     """
 
     _family: ClassVar[str]
-    _kind: ClassVar[str]
+    _kind: ClassVar[Kind]
 
     prior: Prior | None
     guard: bool
+    adapted_: Adapted
+    _situation_: Situation
 
     # --- what a family says -------------------------------------------------------------------------------------
     @abc.abstractmethod
@@ -199,7 +202,9 @@ class PriorEstimator(BaseEstimator, abc.ABC):
             y = column_or_1d(y, warn=True)
             check_classification_targets(y)
         if len(y) != rows:
-            raise TaskError(f"X has {rows} rows and y has {len(y)}; they must be the same rows (inconsistent numbers of samples).")
+            raise TaskError(
+                f"X has {rows} rows and y has {len(y)}; they must be the same rows (inconsistent numbers of samples)."
+            )
         return y
 
     def _columns(self, X: Any, *, reset: bool) -> Any:
@@ -207,7 +212,11 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         if not is_frame(X):
             return validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
         table = Table.from_frame(X)
-        prior_names = self.prior.settings["encoder"]["columns"] if self.prior is not None and self.prior.settings["encoder"]["named"] else None
+        prior_names = (
+            self.prior.settings["encoder"]["columns"]
+            if self.prior is not None and self.prior.settings["encoder"]["named"]
+            else None
+        )
         if prior_names is not None:
             wanted = tuple(entry["name"] for entry in prior_names)
             if table.names != wanted and set(table.names) == set(wanted):
@@ -271,11 +280,23 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         plain = self._situation_without_prior() if self.prior is None else self._situation_of_prior()
         center, scale = document["target"]
         situation = Situation(
-            plain.rule, plain.params, Encoder.from_spec(document["encoder"]), document["ways"], center, scale, plain.tables, plain.settings
+            plain.rule,
+            plain.params,
+            Encoder.from_spec(document["encoder"]),
+            document["ways"],
+            center,
+            scale,
+            plain.tables,
+            plain.settings,
         )
         adapted = Adapted(
-            plain.rule, groups["params"], groups["state"], document["rows"], document["used_prior"],
-            document["familiarity"], document["reason"],
+            plain.rule,
+            groups["params"],
+            groups["state"],
+            document["rows"],
+            document["used_prior"],
+            document["familiarity"],
+            document["reason"],
         )
         self.n_features_in_ = document["n_features"]
         if document["feature_names"]:

@@ -45,7 +45,7 @@ def decide(
     if len(y) < FEWEST_ROWS:
         return Verdict(True, f"kept the prior: {len(y)} rows are too few to tell, {FEWEST_ROWS} are needed")
     rows = Rows(*pad([(x, y)], len(y)))
-    own = rule.own_params(x, y, ways or int(y.max()) + 1)
+    own = rule.own_params(x, y, ways)
     difference = float((rule.row_scores(params, rows) - rule.row_scores(own, rows)).sum())
     odds = interpolate(tables, "guard", len(y), default=0.0)
     total = difference + odds

@@ -39,6 +39,11 @@ class Seen:
     names: tuple[str, ...]
     groups: tuple[str, ...]
 
+    def task(self, number: int) -> tuple[Float[np.ndarray, "row feature"], np.ndarray]:
+        """Return the rows of one task."""
+        rows = slice(self.offsets[number], self.offsets[number + 1])
+        return self.x[rows], self.y[rows]
+
     def extended(self, more: Seen) -> Seen:
         """Return these rows and more, in the canonical order of names.
 
@@ -49,7 +54,9 @@ class Seen:
         """
         twice = sorted(set(self.names) & set(more.names))
         if twice:
-            raise TaskError(f"Task {twice[0]!r} was learned already ({len(twice)} such tasks); leave it out, or rename it if it is new.")
+            raise TaskError(
+                f"Task {twice[0]!r} was learned already ({len(twice)} such tasks); leave it out, or rename it if it is new."
+            )
         parts = [(name, seen, number) for seen in (self, more) for number, name in enumerate(seen.names)]
         parts.sort(key=lambda entry: entry[0])
         slices = [(seen, slice(seen.offsets[n], seen.offsets[n + 1])) for _, seen, n in parts]
@@ -118,12 +125,14 @@ def learn(
         kind=str(tasks.kind),
         ways=len(tasks.classes),
         shots=shots,
-        prior_mean=prior_mean,
+        prior_mean="none" if prior_mean == "linear" else prior_mean,
         validation=None if held is None else (held.x, held.y, held.offsets),
-        seed=seed,
+        random_state=seed,
     )
-    settings |= {"choice": choice.sentence, "report": choice.report, "outer": choice.settings}
-    tables = tables_from(rule, choice.folds, ways=len(tasks.classes), seed=seed)
+    settings |= {"choice": choice.reason, "report": choice.report, "outer": choice.settings}
+    judges = seen if held is None else held
+    folds = [(params, [judges.task(number) for number in numbers]) for params, numbers in choice.folds]
+    tables = tables_from(rule, folds, ways=len(tasks.classes), seed=seed)
     return _prior(settings, choice.params, tables, len(seen.names), len(seen.y)), seen
 
 
@@ -154,13 +163,12 @@ def learn_on(prior: Prior, seen: Seen | None, tasks: TaskSet | ClassPool) -> tup
             raise TaskError(f"The prior was learned on {settings['kind']} tasks, but these are a {tasks.kind}.")
         unknown = sorted(set(tasks.classes) - set(settings["classes"]), key=str)
         if unknown:
-            raise TaskError(f"Label {unknown[0]!r} is unknown to the prior, whose labels are {settings['classes']}; meta_fit on all tasks.")
+            raise TaskError(
+                f"Label {unknown[0]!r} is unknown to the prior, whose labels are {settings['classes']}; meta_fit on all tasks."
+            )
         rows = [encoder.encode(task.X, task=task.name) for task in tasks]
         together = seen.extended(_seen(tasks, np.concatenate(rows), settings))
-        params = relearn(
-            prior.group("params"), settings["outer"], together.x, together.y, together.offsets,
-            kind=settings["kind"], ways=len(settings["classes"]),
-        )
+        params = relearn(settings["outer"], prior.group("params"), together.x, together.y, together.offsets)
     return _prior(settings, params, prior.group("tables"), len(together.names), len(together.y)), together
 
 
@@ -172,7 +180,11 @@ def _learn_prototype(
     categorical: tuple[str | int, ...],
     seed: int,
 ) -> tuple[Prior, Seen]:
-    raw = tasks.X.reshape(len(tasks.X), -1).astype(np.float64) if isinstance(tasks, ClassPool) else concatenate_columns(list(tasks))
+    raw = (
+        tasks.X.reshape(len(tasks.X), -1).astype(np.float64)
+        if isinstance(tasks, ClassPool)
+        else concatenate_columns(list(tasks))
+    )
     encoder = Encoder.fit(raw, categorical=categorical)
     classes, names = _classes(tasks, encoder)
     low, high = settings["shots"] or (1, 5)
@@ -247,10 +259,12 @@ def _numbers(groups: tuple[str, ...]) -> Int[np.ndarray, " task"]:
 
 
 def _prior(
-    settings: Mapping[str, Any], params: Mapping[str, np.ndarray], tables: Mapping[str, np.ndarray], tasks: int, rows: int
+    settings: Mapping[str, Any],
+    params: Mapping[str, np.ndarray],
+    tables: Mapping[str, np.ndarray],
+    tasks: int,
+    rows: int,
 ) -> Prior:
     arrays = {f"params/{name}": np.asarray(array) for name, array in params.items()}
     arrays |= {f"tables/{name}": np.asarray(array) for name, array in tables.items()}
     return Prior(FAMILY, settings, arrays, {"tasks": tasks, "rows": rows})
-
-

@@ -74,7 +74,9 @@ class MetaLearner(BaseEstimator, abc.ABC):
                 raise TaskError("tasks and validation must both be task sets or both be class pools.")
             if isinstance(tasks, TaskSet):
                 if tasks.kind != validation.kind:
-                    raise TaskError(f"tasks are a {tasks.kind} and validation is a {validation.kind}; they must be of one kind.")
+                    raise TaskError(
+                        f"tasks are a {tasks.kind} and validation is a {validation.kind}; they must be of one kind."
+                    )
                 check_disjoint(tasks=tasks, validation=validation)
         self.prior_ = self._learn(tasks, validation)
         return self
@@ -118,7 +120,10 @@ class MetaLearner(BaseEstimator, abc.ABC):
             One entry a task.
         """
         template = self.learner()
-        listed = [task if isinstance(task, Task) else Task(task[0], task[1], name=f"task {n}", kind=template._kind) for n, task in enumerate(tasks)]
+        listed = [
+            task if isinstance(task, Task) else Task(task[0], task[1], name=f"task {n}", kind=template._kind)
+            for n, task in enumerate(tasks)
+        ]
         if not listed:
             return []
         encoder = Encoder.from_spec(self._prior().settings["encoder"])
@@ -163,7 +168,9 @@ class MetaLearner(BaseEstimator, abc.ABC):
 
     def _prior(self) -> Prior:
         if not hasattr(self, "prior_"):
-            raise NotMetaFittedError(f"This {type(self).__name__} has no prior yet; call meta_fit(tasks) first, or load one with upstairs.load.")
+            raise NotMetaFittedError(
+                f"This {type(self).__name__} has no prior yet; call meta_fit(tasks) first, or load one with upstairs.load."
+            )
         return self.prior_
 
 
@@ -172,12 +179,18 @@ def _checked(tasks: Any, argument: str, fewest: int = FEWEST_TASKS) -> Any:
         return tasks
     if not isinstance(tasks, TaskSet):
         if not isinstance(tasks, Sequence | Iterable) or isinstance(tasks, str | bytes | np.ndarray):
-            raise TaskError(f"{argument} must be a TaskSet, a ClassPool or a list of Task, but is a {type(tasks).__name__}.")
+            raise TaskError(
+                f"{argument} must be a TaskSet, a ClassPool or a list of Task, but is a {type(tasks).__name__}."
+            )
         listed = list(tasks)
         odd = next((entry for entry in listed if not isinstance(entry, Task)), None)
         if odd is not None:
-            raise TaskError(f"{argument} must hold Task objects, but holds a {type(odd).__name__}; wrap rows as Task(X, y, name=...).")
+            raise TaskError(
+                f"{argument} must hold Task objects, but holds a {type(odd).__name__}; wrap rows as Task(X, y, name=...)."
+            )
         tasks = TaskSet(listed)
     if len(tasks) < fewest:
-        raise TaskError(f"{argument} holds {len(tasks)} tasks, but learning over tasks needs at least {fewest}; bring more tasks.")
+        raise TaskError(
+            f"{argument} holds {len(tasks)} tasks, but learning over tasks needs at least {fewest}; bring more tasks."
+        )
     return tasks.canonical()

@@ -90,7 +90,12 @@ class PriorNeuralNetworkRegressor(RegressorMixin, PriorEstimator):
     _kind = "regression"
 
     def __init__(
-        self, prior: Prior | None = None, *, prior_weight: float | None = None, noise: float | None = None, guard: bool = False
+        self,
+        prior: Prior | None = None,
+        *,
+        prior_weight: float | None = None,
+        noise: float | None = None,
+        guard: bool = False,
     ) -> None:
         self.prior = prior
         self.prior_weight = prior_weight
@@ -186,7 +191,12 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
     _kind = "classification"
 
     def __init__(
-        self, prior: Prior | None = None, *, method: Method | None = None, prior_weight: float | None = None, guard: bool = False
+        self,
+        prior: Prior | None = None,
+        *,
+        method: Method | None = None,
+        prior_weight: float | None = None,
+        guard: bool = False,
     ) -> None:
         self.prior = prior
         self.method = method
@@ -350,7 +360,9 @@ class MetaNeuralNetwork(MetaLearner):
         if not own and self.method == "prototype":
             assert isinstance(tasks, TaskSet)
             what = "are a regression" if tasks.kind == "regression" else "share their labels"
-            raise TaskError(f"method='prototype' needs tasks with labels of their own, but these tasks {what}; use method='bayesian-linear' or 'auto'.")
+            raise TaskError(
+                f"method='prototype' needs tasks with labels of their own, but these tasks {what}; use method='bayesian-linear' or 'auto'."
+            )
         if self.method == "auto":
             return "prototype" if own else "bayesian-linear"
         return self.method

@@ -61,10 +61,12 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     if isinstance(model, MetaLearner):
         if not hasattr(model, "prior_"):
             raise StorageError(f"This {name} has no prior yet; call meta_fit(tasks) before saving it.")
-        prior = model.prior_
-        seen = getattr(model, "seen_", None)
+        prior: Prior | None = model.prior_
+        seen: Any = getattr(model, "seen_", None)
         if resume and seen is None:
-            raise StorageError("resume=True needs the training rows, but this meta-learner was loaded without them; meta_fit again.")
+            raise StorageError(
+                "resume=True needs the training rows, but this meta-learner was loaded without them; meta_fit again."
+            )
         if resume:
             document["resume"] = {"names": list(seen.names), "groups": list(seen.groups)}
             arrays |= {"resume/x": seen.x, "resume/y": seen.y, "resume/offsets": seen.offsets}
@@ -98,14 +100,18 @@ def load(path: str | os.PathLike[str]) -> Any:
     document, arrays = read_folder(path)
     name = document.get("type")
     if name not in _CLASSES:
-        raise StorageError(f"{path} holds a {name!r}, which this version cannot load; it loads {', '.join(sorted(_CLASSES))}.")
+        raise StorageError(
+            f"{path} holds a {name!r}, which this version cannot load; it loads {', '.join(sorted(_CLASSES))}."
+        )
     cls = getattr(importlib.import_module(_CLASSES[name]), name)
     try:
         return _rebuilt(cls, document, arrays)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(f"{path} is damaged ({type(error).__name__}: {error}); copy or save the folder again.") from error
+        raise StorageError(
+            f"{path} is damaged ({type(error).__name__}: {error}); copy or save the folder again."
+        ) from error
 
 
 def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
@@ -118,7 +124,9 @@ def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray]) 
         stored = document["prior"]
         prior = Prior(stored["family"], stored["settings"], groups["prior"], document["provenance"])
         if prior.hash != stored["hash"]:
-            raise StorageError("The settings in prior.json were changed after it was written (content hash differs); copy the folder again.")
+            raise StorageError(
+                "The settings in prior.json were changed after it was written (content hash differs); copy the folder again."
+            )
     params = {key: tuple(value) if isinstance(value, list) else value for key, value in document["params"].items()}
     model = cls(**params)
     if issubclass(cls, MetaLearner):

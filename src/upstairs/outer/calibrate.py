@@ -21,7 +21,7 @@ DRAWS = 400
 
 def tables_from(
     rule: AdaptationRule,
-    folds: Sequence[tuple[Params, Sequence[tuple[Float[np.ndarray, "row feature"], np.ndarray]]]],
+    folds: Sequence[tuple[Params, Sequence[tuple[Float[np.ndarray, "_ feature"], np.ndarray]]]],
     *,
     ways: int,
     seed: int = 0,
@@ -65,7 +65,7 @@ def tables_from(
                         query = query[np.isin(y[query], y[support])]
                     if draw < 2 and len(query) and not (own_labels and len(np.unique(y[support])) < 2):
                         predicted = rule.predict(params, rule.adapt(params, rows), x[query][None])
-                        own = rule.own_params(x[support], y[support], ways or int(y.max()) + 1)
+                        own = rule.own_params(x[support], y[support], ways or (int(y.max()) + 1 if own_labels else 0))
                         plain = rule.predict(own, rule.adapt(own, rows), x[query][None])
                         wins.append(_loss(predicted, y[query]) <= _loss(plain, y[query]))
         if len(scores) < 4:
@@ -113,4 +113,3 @@ def _loss(predicted: Prediction, y: np.ndarray) -> float:
     if isinstance(predicted, Categorical):
         return float(-np.log(np.maximum(predicted.probability[0, np.arange(len(y)), y], 1e-12)).mean())
     return float(((y - predicted.mean[0]) ** 2).mean())
-

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from upstairs.inner.gaussian import factor as factor_of
+
 _TINY = 1e-10
 
 
@@ -68,13 +70,6 @@ def moments(
     return Moments(gram, cross, square, np.diff(offsets).astype(float))
 
 
-def root(covariance: Float[np.ndarray, "feature feature"]) -> Float[np.ndarray, "feature rank"]:
-    """A factor ``F`` with ``F F' = covariance``; directions of (nearly) no variance are left out."""
-    value, vector = np.linalg.eigh(0.5 * (covariance + covariance.T))
-    keep = value > max(value[-1], 0.0) * 1e-12
-    return vector[:, keep] * np.sqrt(value[keep])
-
-
 def learn_gaussian(
     stats: Moments,
     *,
@@ -99,6 +94,8 @@ def learn_gaussian(
         Sufficient statistics of the training tasks. Columns should be standardised.
     random
         Columns whose weight differs between tasks; default all.
+    diagonal
+        Whether the weights differ independently of each other.
     strength
         How many pseudo tasks pull the covariance to ``target`` times the unit matrix; 0 is maximum likelihood.
     target
@@ -129,7 +126,7 @@ def learn_gaussian(
     eye = np.eye(q)
     history: list[float] = []
     for _ in range(max_iter):
-        factor = root(cov)
+        factor = factor_of(cov)
         scaled = part @ factor
         inner = np.swapaxes(scaled, 1, 2) @ factor / noise  # F' G F / s2
         inverse = np.linalg.inv(inner + np.eye(factor.shape[1]))

@@ -38,6 +38,7 @@ def learn_logistic(
     ways: int,
     *,
     random: Int[np.ndarray, " part"] | None = None,
+    diagonal: bool = False,
     strength: float = 5.0,
     target: float = 0.01,
     ridge: float = 1.0,
@@ -54,6 +55,8 @@ def learn_logistic(
         Number of classes.
     random
         Columns whose weight differs between tasks; default all.
+    diagonal
+        Whether the weights differ independently of each other.
     strength, target
         As in ``learn_gaussian``: pseudo tasks and their variance.
     ridge
@@ -92,8 +95,8 @@ def learn_logistic(
             _mean_step(rows, design, mode, mean, onehot[part], mask[part], info, side)
         value -= 0.5 * float((pull * mean * mean).sum())
         if strength > 0:
-            value -= 0.5 * strength * float(
-                sum(np.linalg.slogdet(c)[1] + target * np.trace(np.linalg.inv(c)) for c in cov)
+            value -= (
+                0.5 * strength * float(sum(np.linalg.slogdet(c)[1] + target * np.trace(np.linalg.inv(c)) for c in cov))
             )
         history.append(value)
         if len(history) > 3 and abs(history[-1] - history[-2]) < tolerance * tasks:
@@ -103,6 +106,8 @@ def learn_logistic(
         step = np.linalg.solve(matrix, (side - pull * mean).ravel()).reshape(latents, width)
         mean = mean + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
         cov = (second + strength * target * np.eye(q)) / (tasks + strength)
+        if diagonal:
+            cov = cov * np.eye(q)
     full = np.zeros((latents, width, width))
     full[:, random[:, None], random] = cov
     return LearnedLogistic(mean, full, np.array(history))

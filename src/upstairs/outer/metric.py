@@ -137,7 +137,7 @@ def choose_metric(
     held_out = [
         (
             _learn(train, raw_scale, share, pull, temperature),
-            [tuple(np.concatenate(pair) for pair in zip(e.support, e.query, strict=True)) for e in drawn],
+            [_whole(episode) for episode in drawn],
         )
         for (train, _), drawn in zip(folds, draws, strict=True)
     ]
@@ -222,6 +222,11 @@ def _draw(
 
 def _part(classes: Classes, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return classes.x[np.concatenate(rows)], np.repeat(np.arange(len(rows)), [len(part) for part in rows])
+
+
+def _whole(episode: _Episode) -> tuple[np.ndarray, np.ndarray]:
+    (x, y), (more_x, more_y) = episode.support, episode.query
+    return np.concatenate([x, more_x]), np.concatenate([y, more_y])
 
 
 def _distances(params: Params, episode: _Episode) -> tuple[np.ndarray, np.ndarray]:

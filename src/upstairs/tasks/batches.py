@@ -32,7 +32,7 @@ class FlatRows:
         return np.diff(self.offsets)
 
 
-def flatten(parts: Sequence[tuple[Float[np.ndarray, "row feature"], Shaped[np.ndarray, " row"]]]) -> FlatRows:
+def flatten(parts: Sequence[tuple[Float[np.ndarray, "_ feature"], Shaped[np.ndarray, " _"]]]) -> FlatRows:
     """Lay encoded tasks one after another."""
     offsets = np.concatenate([[0], np.cumsum([len(y) for _, y in parts])]).astype(np.int64)
     return FlatRows(np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts]), offsets)
@@ -47,7 +47,8 @@ def concatenate_columns(tasks: Sequence[Task]) -> Float[np.ndarray, "row feature
         If the columns of two tasks differ, naming both and one column.
     """
     first = tasks[0]
-    for task in tasks:
+    odd_ones = [task for task in tasks if type(task.X) is not type(first.X) or task.columns != first.columns]
+    for task in odd_ones:
         if isinstance(task.X, Table) != isinstance(first.X, Table):
             raise PriorMismatchError(
                 f"Task {first.name!r} has {'named columns' if isinstance(first.X, Table) else 'an array'} and task {task.name!r} "
@@ -82,7 +83,7 @@ def bucket(rows: int) -> int:
 
 
 def pad(
-    parts: Sequence[tuple[Float[np.ndarray, "row feature"], Shaped[np.ndarray, " row"]]], rows: int
+    parts: Sequence[tuple[Float[np.ndarray, "_ feature"], Shaped[np.ndarray, " _"]]], rows: int
 ) -> tuple[Float[np.ndarray, "task row feature"], Shaped[np.ndarray, "task row"], Bool[np.ndarray, "task row"]]:
     """Stack tasks of at most ``rows`` rows into one batch; padding is zero and masked out.
 

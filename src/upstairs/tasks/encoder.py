@@ -94,7 +94,9 @@ class Encoder:
         wanted = {names[c] if isinstance(c, int) and -len(names) <= c < len(names) else c for c in categorical}
         unknown = sorted(str(name) for name in wanted - set(names))
         if unknown:
-            raise TaskError(f"categorical={unknown[0]!r} is not a column; the columns are {', '.join(map(repr, names[:20]))}.")
+            raise TaskError(
+                f"categorical={unknown[0]!r} is not a column; the columns are {', '.join(map(repr, names[:20]))}."
+            )
         values = X.columns if isinstance(X, Table) else tuple(X.T)
         columns = [_fit_column(name, column, name in wanted) for name, column in zip(names, values, strict=True)]
         return cls(columns, named=isinstance(X, Table))
@@ -124,7 +126,9 @@ class Encoder:
                 found += [column.name] + ([f"{column.name} missing"] if column.flag else [])
         return tuple(found)
 
-    def encode(self, X: Float[np.ndarray, "row feature"] | Table, *, task: str | None = None) -> Float[np.ndarray, "row column"]:
+    def encode(
+        self, X: Float[np.ndarray, "row feature"] | Table, *, task: str | None = None
+    ) -> Float[np.ndarray, "row column"]:
         """Encode rows.
 
         Parameters
@@ -149,7 +153,9 @@ class Encoder:
         position = 0
         for column, values, lookup in zip(self.columns, columns, self._lookup, strict=True):
             if column.kind == "category":
-                codes = np.array([lookup.get(value, -1) for value in _as_text(values)], dtype=np.int64)
+                codes = np.array(
+                    [-1 if value is None else lookup.get(value, -1) for value in _as_text(values)], dtype=np.int64
+                )
                 seen = np.flatnonzero(codes >= 0)
                 out[seen, position + codes[seen]] = 1.0
             else:
@@ -217,7 +223,9 @@ class Encoder:
 def _fit_column(name: str, values: np.ndarray, identifier: bool) -> Column:
     if identifier or values.dtype == object:
         text = [value for value in _as_text(values) if value is not None]
-        found, counts = np.unique(np.array(text, dtype=str), return_counts=True) if text else (np.array([]), np.array([]))
+        found, counts = (
+            np.unique(np.array(text, dtype=str), return_counts=True) if text else (np.array([]), np.array([]))
+        )
         kept = np.sort(found[np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]])
         return Column(name, "category", categories=tuple(kept.tolist()))
     missing = np.isnan(values)
@@ -232,7 +240,9 @@ def _as_text(values: np.ndarray) -> list[str | None]:
     """Category values as text; whole numbers without a decimal point, so that 3 and 3.0 are one category."""
     if values.dtype == object:
         return [None if value is None else str(value) for value in values]
-    return [None if value != value else str(int(value)) if value == int(value) else str(value) for value in values.tolist()]
+    return [
+        None if value != value else str(int(value)) if value == int(value) else str(value) for value in values.tolist()
+    ]
 
 
 def _column_spec(column: Column) -> dict[str, Any]:

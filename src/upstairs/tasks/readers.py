@@ -19,6 +19,7 @@ from upstairs.tasks.readers_common import (
     common_kind,
     factorise,
     listed,
+    missing_cells,
     name_values,
     open_frame,
     raise_together,
@@ -81,12 +82,12 @@ def from_frame(
     assert table is not None
 
     shown = {name: np.unique(values[~missing]) for name, (values, missing) in cells.items()}
-    found = _wide_kind(shown, kind)
+    found, as_names = _wide_kind(shown, kind)
     ordered = table.take(positions)
     tasks = []
     sorted_cells = {name: (values[positions], missing[positions]) for name, (values, missing) in cells.items()}
     if found == "classification":
-        sorted_cells = {name: (as_labels(v, as_names=False), gone) for name, (v, gone) in sorted_cells.items()}
+        sorted_cells = {name: (as_labels(v, as_names=as_names), gone) for name, (v, gone) in sorted_cells.items()}
     for number, name in enumerate(names):
         stretch = slice(edges[number], edges[number + 1])
         for column, (values, missing) in sorted_cells.items():
@@ -136,7 +137,7 @@ def _positions(view: Any, order: str | None, codes: np.ndarray, problems: list[s
     """Row numbers with the tasks one after another, in the order asked for inside each; otherwise as they came."""
     if order is not None:
         keys = view[order]
-        absent = int(keys.is_null().sum()) + (int(keys.is_nan().sum()) if keys.dtype.is_float() else 0)
+        absent = int(missing_cells(keys).sum())
         if absent:
             problems.append(f"order column {order!r} is missing in {absent} of {len(keys)} rows; fill in or drop these")
         else:
@@ -191,7 +192,8 @@ def _bad_rows(
     if not bad.any():
         return ""
     counts = np.add.reduceat(bad.astype(np.int64), edges[:-1])
-    said = [f"{_called(names[t])} ({counts[t]} of {edges[t + 1] - edges[t]} rows)" for t in np.flatnonzero(counts).tolist()]
+    sizes = np.diff(edges)
+    said = [f"{_called(names[t])} ({counts[t]} of {sizes[t]} rows)" for t in np.flatnonzero(counts).tolist()]
     what = "infinite" if wide else "missing or infinite" if infinite.any() else "missing"
     remedy = "correct them" if wide else f"drop or fill these rows, or leave them out with target=[{column!r}]"
     if infinite.any() and not wide:
@@ -199,8 +201,8 @@ def _bad_rows(
     return f"target {column!r} is {what} in {bad.sum()} rows of {len(said)} tasks: {listed(said)}; {remedy}"
 
 
-def _wide_kind(shown: dict[str, np.ndarray], kind: Kind | None) -> Kind:
-    """One kind for all target columns; columns that are inferred to differ are an error."""
+def _wide_kind(shown: dict[str, np.ndarray], kind: Kind | None) -> tuple[Kind, bool]:
+    """Decide as `common_kind` does, but columns that are inferred to differ are an error."""
     present = {name: values for name, values in shown.items() if len(values)}
     if kind is None and len({infer_kind(values) for values in present.values()}) > 1:
         labels = [repr(name) for name, values in present.items() if infer_kind(values) == "classification"]
@@ -209,7 +211,7 @@ def _wide_kind(shown: dict[str, np.ndarray], kind: Kind | None) -> Kind:
             f"Tasks must be of one kind, but the targets {listed(labels)} look like labels and {listed(numbers)} like "
             "numbers; pass kind=, or read them as two sets."
         )
-    return common_kind(shown, kind)[0]
+    return common_kind(shown, kind)
 
 
 def from_arrays(
@@ -243,9 +245,9 @@ def from_arrays(
         try:
             cells[number] = array_target(name, y)
         except TaskError as error:
-            problems.append(f"Task {name!r} ({len(y)} rows): {str(error).rstrip('.')}")
+            problems.append(f"Task {name!r}: {str(error).rstrip('.')}")
     shown = {called[number]: np.unique(values[~missing]) for number, (values, missing) in cells.items()}
-    found, as_names = (_wide_kind(shown, kind), False) if single else common_kind(shown, kind)
+    found, as_names = (_wide_kind if single else common_kind)(shown, kind)
     tasks = []
     for number, (values, missing) in cells.items():
         X, y = features[number], values
@@ -287,5 +289,5 @@ def _wide_arrays(X: Any, ys: Any) -> tuple[list[Any], list[Any], list[str] | Non
             )
         columns = list(matrix.T)
     if any(len(column) != len(rows) for column in columns):
-        raise TaskError(f"from_arrays: X has {len(rows)} rows and ys {len(columns[0])}; pass the same rows in both.")
+        raise TaskError(f"from_arrays: X has {len(rows)} rows, but ys {len(columns[0])}; pass the same rows.")
     return [rows] * len(columns), columns, given

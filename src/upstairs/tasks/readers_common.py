@@ -24,6 +24,7 @@ __all__ = [
     "common_kind",
     "factorise",
     "listed",
+    "missing_cells",
     "name_values",
     "open_frame",
     "raise_together",
@@ -110,7 +111,7 @@ def name_values(series: Any) -> list[str | None]:
     found: dict[Any, str] = {}
     names: list[str | None] = []
     try:
-        for value, gone in zip(series.to_list(), _missing(series).tolist(), strict=True):
+        for value, gone in zip(series.to_list(), missing_cells(series).tolist(), strict=True):
             if gone:
                 names.append(None)
                 continue
@@ -136,7 +137,8 @@ def factorise(names: Iterable[str | None]) -> tuple[Int[np.ndarray, " row"], lis
     return codes, list(numbers)
 
 
-def _missing(series: Any) -> Bool[np.ndarray, " row"]:
+def missing_cells(series: Any) -> Bool[np.ndarray, " row"]:
+    """Tell where a column has no value: null, or NaN among numbers."""
     gone = np.array(series.is_null().to_numpy(), dtype=bool)
     if series.dtype.is_float():
         gone |= np.isnan(np.asarray(series.to_numpy(), dtype=np.float64))
@@ -153,7 +155,7 @@ def target_values(name: str, series: Any) -> Cells:
     """
     import narwhals as nw
 
-    missing, dtype = _missing(series), series.dtype
+    missing, dtype = missing_cells(series), series.dtype
     if dtype.is_integer() and not missing.any():
         return series.to_numpy(), missing
     if dtype.is_numeric() and dtype != nw.Decimal:
@@ -192,9 +194,17 @@ def _sorted_out(name: str, cells: list[Any], missing: Bool[np.ndarray, " row"]) 
 
 def array_target(name: str, y: Any) -> Cells:
     """Read a target array of any type; None and NaN are missing."""
-    array = np.asarray(y)
+    try:
+        array = np.asarray(y)
+    except ValueError:
+        raise TaskError("y must be one value a row, but its entries have different lengths.") from None
+    if array.ndim != 1:
+        raise TaskError(
+            f"y must have one dimension (row,), but has shape {array.shape}; for several targets pass one X and ys of "
+            "shape (row, target)."
+        )
     if array.dtype == object:
-        flat = array.ravel().tolist()
+        flat = array.tolist()
         gone = np.array([_is_missing(cell) for cell in flat], dtype=bool)
         return _sorted_out(name, flat, gone)
     missing = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=bool)
@@ -321,4 +331,6 @@ def as_labels(values: np.ndarray, *, as_names: bool) -> np.ndarray:
     """Labels in one type: whole numbers as integers, and all as text where other tasks have text."""
     if values.dtype.kind == "f" and np.isfinite(values).all() and np.all(values == np.round(values)):
         values = values.astype(np.int64)
-    return np.array([_name(value) for value in values.tolist()]) if as_names else values
+    if not as_names or values.dtype.kind == "U":
+        return values
+    return np.array([_name(value) for value in values.tolist()])

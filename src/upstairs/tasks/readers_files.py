@@ -148,6 +148,7 @@ class _Content:
     X: Table
     y: Shaped[np.ndarray, " row"]
     group: str | None
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,8 @@ def from_folder(
         raise TaskError(
             f"target must be one column name, but is {target!r}; for several targets use from_frame(target=[...])."
         )
+    if target in as_tuple(categorical):
+        raise TaskError(f"categorical= names the target {target!r}; say kind='classification' instead.")
     folder = Path(path)
     paths = _files(folder, "**/*" if group == SUBFOLDER and pattern == "*" else pattern)
     names = _names(folder, paths)
@@ -189,6 +192,7 @@ def from_folder(
     files: list[_File] = []
     known: list[tuple[int, tuple[str, ...]]] = []
     distinct: dict[str, np.ndarray] = {}
+    columns_seen: dict[str, None] = {}
     for file, name, its_group in zip(paths, names, groups, strict=True):
         try:
             stamp = _stamp(file)
@@ -197,9 +201,11 @@ def from_folder(
             problems.append(_about(file.relative_to(folder).as_posix(), str(error)))
             continue
         files.append(_File(file, name, stamp, its_group if column is None else content.group, reading))
+        columns_seen |= dict.fromkeys(content.columns)
         known.append((len(content.y), content.X.names))
         distinct[file.relative_to(folder).as_posix()] = np.unique(content.y)
     raise_together(f"Folder {folder.name!r}, {len(problems)} of {len(paths)} files cannot be used", problems)
+    raise_together(f"Folder {folder.name!r}", check_columns(tuple(columns_seen), categorical=categorical, drop=drop))
     found, as_names = common_kind(distinct, kind)
     reading = replace(reading, kind=found, as_names=as_names)
     last: dict[str, Task] = {}
@@ -279,11 +285,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _read(path: Path, reading: _Reading) -> _Content:
     """Read and check one file."""
     view = open_frame(read_table(path, text=as_tuple(reading.group)))
-    problems = check_columns(
-        view.columns, target=reading.target, group=reading.group, categorical=reading.categorical, drop=reading.drop
-    )
-    if reading.target in reading.categorical:
-        problems.append(f"categorical= names the target {reading.target!r}; say kind='classification' instead")
+    problems = check_columns(view.columns, target=reading.target, group=reading.group)
     if problems:
         raise TaskError("; ".join(problems))
     values, missing = target_values(reading.target, view[reading.target])
@@ -314,7 +316,7 @@ def _read(path: Path, reading: _Reading) -> _Content:
     problems += odd
     if problems or table is None:
         raise TaskError("; ".join(problems))
-    return _Content(table, values, group)
+    return _Content(table, values, group, tuple(view.columns))
 
 
 def _load(file: _File) -> Task:

@@ -80,7 +80,9 @@ class Table:
             return cls(names, [np.empty(0)] * len(names))  # raises, naming the duplicates
         native = nw.from_native(frame)
         eager = native.collect() if isinstance(native, nw.LazyFrame) else native
-        columns = [_column(name, eager.get_column(original)) for name, original in zip(names, eager.columns, strict=True)]
+        columns = [
+            _column(name, eager.get_column(original)) for name, original in zip(names, eager.columns, strict=True)
+        ]
         return cls(names, columns)
 
     def __len__(self) -> int:
@@ -148,7 +150,9 @@ class Table:
             if len({piece.dtype == object for piece in pieces}) > 1:
                 pieces = _same_kind(pieces)
             if len({piece.dtype == object for piece in pieces}) > 1:
-                raise TaskError(f"Column {name!r} holds numbers in some tables and text in others; make it one of the two.")
+                raise TaskError(
+                    f"Column {name!r} holds numbers in some tables and text in others; make it one of the two."
+                )
             parts.append(np.concatenate(pieces))
         return _unchecked(first.names, tuple(parts))
 
@@ -196,7 +200,9 @@ def _unchecked(names: tuple[str, ...], columns: tuple[np.ndarray, ...]) -> Table
 
 def _same_kind(pieces: list[np.ndarray]) -> list[np.ndarray]:
     """Turn pieces without any present cell, whose kind is unknown, into the kind of the others."""
-    empty = [all(v is None for v in piece) if piece.dtype == object else bool(np.isnan(piece).all()) for piece in pieces]
+    empty = [
+        all(v is None for v in piece) if piece.dtype == object else bool(np.isnan(piece).all()) for piece in pieces
+    ]
     kinds = {piece.dtype == object for piece, nothing in zip(pieces, empty, strict=True) if not nothing}
     filler = np.array([None], dtype=object) if kinds == {True} else np.array([np.nan])
     return [np.repeat(filler, len(piece)) if nothing else piece for piece, nothing in zip(pieces, empty, strict=True)]

@@ -84,11 +84,15 @@ class Task:
                 "for several targets make one task of each (target=[...] in the readers)."
             )
         if len(y) != len(self.X):
-            raise TaskError(f"Task {self.name!r}: X has {len(self.X)} rows and y has {len(y)}; they must be the same rows.")
+            raise TaskError(
+                f"Task {self.name!r}: X has {len(self.X)} rows and y has {len(y)}; they must be the same rows."
+            )
         if len(y) == 0:
             raise TaskError(f"Task {self.name!r} (0 rows): a task needs at least one row; leave it out.")
         if self.kind not in (None, "regression", "classification"):
-            raise TaskError(f"Task {self.name!r}: kind must be 'regression', 'classification' or None, but is {self.kind!r}.")
+            raise TaskError(
+                f"Task {self.name!r}: kind must be 'regression', 'classification' or None, but is {self.kind!r}."
+            )
         kind = self.kind or infer_kind(y)
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "y", _checked_target(self.name, y, kind))
@@ -178,7 +182,10 @@ class TaskSet(Sequence[Task]):
         self._entries: tuple[Task | LazyTask, ...] = tuple(tasks)
         kinds = {entry.kind for entry in self._entries}
         if len(kinds) > 1:
-            odd = {kind: next(entry.name for entry in self._entries if entry.kind == kind) for kind in sorted(kinds, key=str)}
+            odd = {
+                kind: next(entry.name for entry in self._entries if entry.kind == kind)
+                for kind in sorted(kinds, key=str)
+            }
             raise TaskError(
                 f"Tasks must be of one kind, but these are mixed: {', '.join(f'{name!r} is a {kind}' for kind, name in odd.items())}; "
                 "pass kind= to say which is meant, or split them into two sets."
@@ -186,7 +193,9 @@ class TaskSet(Sequence[Task]):
         names = [entry.name for entry in self._entries]
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
-            raise TaskError(f"Task names must be unique, but {twice[0]!r} stands {names.count(twice[0])} times; rename the tasks.")
+            raise TaskError(
+                f"Task names must be unique, but {twice[0]!r} stands {names.count(twice[0])} times; rename the tasks."
+            )
         if labels not in (None, "shared", "own"):
             raise TaskError(f"labels must be 'shared', 'own' or None, but is {labels!r}.")
         self.kind: Kind | None = next(iter(kinds)) if kinds else None
@@ -258,7 +267,9 @@ class TaskSet(Sequence[Task]):
         for entry in self._entries:
             if entry.name == name:
                 return entry.load()
-        raise TaskError(f"There is no task {name!r} among {len(self)}; the first are {', '.join(map(repr, self.names[:5]))}.")
+        raise TaskError(
+            f"There is no task {name!r} among {len(self)}; the first are {', '.join(map(repr, self.names[:5]))}."
+        )
 
     def canonical(self) -> TaskSet:
         """Return the same tasks in the order of their names, so that no result depends on the order they came in."""
@@ -325,7 +336,7 @@ class TaskSet(Sequence[Task]):
             "groups": len(set(self.groups)),
             "kind": self.kind,
             "rows": int(rows.sum()),
-            "rows_min": int(rows.min(initial=0)),
+            "rows_min": int(rows.min()) if len(rows) else 0,
             "rows_median": float(np.median(rows)) if len(rows) else 0.0,
             "rows_max": int(rows.max(initial=0)),
             "same_columns": len({_column_set(entry.columns) for entry in self._entries}) <= 1,
@@ -556,7 +567,9 @@ def _checked_target(name: str, y: np.ndarray, kind: Kind) -> np.ndarray:
         try:
             y = y.astype(np.float64)
         except (TypeError, ValueError):
-            raise TaskError(f"Task {name!r} ({len(y)} rows): the target of a regression must be numbers, not text.") from None
+            raise TaskError(
+                f"Task {name!r} ({len(y)} rows): the target of a regression must be numbers, not text."
+            ) from None
         bad = ~np.isfinite(y)
     elif y.dtype.kind == "f":
         bad = ~np.isfinite(y)
@@ -572,7 +585,9 @@ def _checked_target(name: str, y: np.ndarray, kind: Kind) -> np.ndarray:
         bad = np.zeros(len(y), dtype=bool)
     if bad.any():
         rows = np.flatnonzero(bad)
-        raise TaskError(f"Task {name!r} ({len(y)} rows): the target is missing or infinite in {len(rows)} rows (first: row {rows[0]}); {remedy}.")
+        raise TaskError(
+            f"Task {name!r} ({len(y)} rows): the target is missing or infinite in {len(rows)} rows (first: row {rows[0]}); {remedy}."
+        )
     return y
 
 

@@ -1,0 +1,126 @@
+"""Forms that a prior can take, each learned by empirical Bayes, and mixtures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from upstairs.inner.gaussian import factor
+from upstairs.outer.empirical_bayes import learn_gaussian, moments
+from upstairs.outer.laplace_em import learn_logistic
+from upstairs.outer.pooling import Data
+
+SPREADS = ("level", "diagonal", "full")
+"""What differs between tasks: the level (and the weight of m), every weight on its own, or all together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One form of the prior: the pooled prediction it uses, and what may differ between tasks."""
+
+    pooled: str
+    spread: str
+
+    @property
+    def name(self) -> str:
+        """Short name for reports."""
+        return f"{'linear' if self.pooled == 'none' else self.pooled}, {self.spread}"
+
+
+def learn_candidate(
+    candidate: Candidate, data: Data, pooled: Float[np.ndarray, "row output"] | None
+) -> dict[str, np.ndarray]:
+    """Learn the weights' prior of one candidate on standardised columns ``[1, x, pooled]``.
+
+    Parameters
+    ----------
+    candidate
+        The form.
+    data
+        Training rows, standardised.
+    pooled
+        Pooled predictions of the rows by models that have not seen the task, or None.
+
+    Returns
+    -------
+    dict
+        ``mean`` and ``factor``, and for a regression ``noise``, of one component.
+    """
+    extra = 0 if pooled is None else pooled.shape[1]
+    columns = [np.ones((len(data.x), 1)), data.x] + ([] if pooled is None else [pooled])
+    phi = np.concatenate(columns, axis=1)
+    shift, scale = phi.mean(axis=0), phi.std(axis=0)
+    shift[0], scale[0] = 0.0, 1.0
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    phi = (phi - shift) / scale
+    width = phi.shape[1]
+    random = np.arange(width)
+    if candidate.spread == "level":
+        random = np.concatenate([[0], np.arange(width - extra, width)])
+    diagonal = candidate.spread == "diagonal"
+    strength, target = (5.0, 0.01) if candidate.spread == "full" else (2.0, 0.005)
+    back = np.diag(1.0 / scale)
+    back[0, 1:] -= shift[1:] / scale[1:]
+    if data.kind == "regression":
+        stats = moments(phi, data.y, data.offsets)
+        found = learn_gaussian(stats, random=random, diagonal=diagonal, strength=strength, target=target)
+        return {
+            "weight": np.ones(1),
+            "mean": (back @ found.mean)[None],
+            "factor": (back @ factor(found.covariance))[None],
+            "noise": np.array([found.noise]),
+        }
+    padded = pad_rows(phi, data.offsets)
+    labels = pad_rows(data.y[:, None], data.offsets)[..., 0]
+    mask = np.arange(padded.shape[1]) < np.diff(data.offsets)[:, None]
+    logistic = learn_logistic(
+        padded, labels, mask, data.ways, random=random, diagonal=diagonal, strength=strength, target=target
+    )
+    factors = [back @ factor(covariance) for covariance in logistic.covariance]
+    rank = max(part.shape[1] for part in factors)
+    return {
+        "weight": np.ones(1),
+        "mean": (logistic.mean @ back.T)[None],
+        "factor": np.stack([_widen(part, width, rank) for part in factors])[None],
+    }
+
+
+def pad_rows(rows: Float[np.ndarray, "row column"], offsets: np.ndarray) -> Float[np.ndarray, "task longest column"]:
+    """Lay the rows of every task out on an axis of their own, padded by zeros."""
+    counts = np.diff(offsets)
+    out = np.zeros((len(counts), int(counts.max(initial=0)), rows.shape[1]))
+    out[np.arange(out.shape[1]) < counts[:, None]] = rows
+    return out
+
+
+def _widen(part: np.ndarray, columns: int, rank: int) -> np.ndarray:
+    return np.pad(part, [(0, 0)] * (part.ndim - 2) + [(0, columns - part.shape[-2]), (0, rank - part.shape[-1])])
+
+
+def mixture(parts: Sequence[Mapping[str, np.ndarray]], weights: Sequence[float]) -> dict[str, np.ndarray]:
+    """Join priors into a mixture; a part without the pooled column gives it no weight."""
+    columns = max(part["mean"].shape[-1] for part in parts)
+    rank = max(part["factor"].shape[-1] for part in parts)
+    joined = {
+        "weight": np.concatenate([w * np.asarray(part["weight"]) for w, part in zip(weights, parts, strict=True)]),
+        "mean": np.concatenate(
+            [
+                np.pad(part["mean"], [(0, 0)] * (part["mean"].ndim - 1) + [(0, columns - part["mean"].shape[-1])])
+                for part in parts
+            ]
+        ),
+        "factor": np.concatenate([_widen(part["factor"], columns, rank) for part in parts]),
+    }
+    if "noise" in parts[0]:
+        joined["noise"] = np.concatenate([part["noise"] for part in parts])
+    return joined
+
+
+def in_units(params: Mapping[str, np.ndarray], center: float, scale: float) -> dict[str, np.ndarray]:
+    """Turn a prior for standardised targets into one for targets in their own units."""
+    mean = params["mean"] * scale
+    mean[:, 0] += center
+    return {**params, "mean": mean, "factor": params["factor"] * scale, "noise": params["noise"] * scale**2}

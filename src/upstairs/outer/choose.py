@@ -1,0 +1,306 @@
+"""Choose the form of the prior on tasks that it has not seen, and average forms that they cannot tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from upstairs.inner.gaussian import BayesianLinear
+from upstairs.inner.logistic import BayesianLogistic
+from upstairs.inner.pooled import pooled_prediction
+from upstairs.inner.rule import AdaptationRule, Gaussian, Rows
+from upstairs.outer.candidates import SPREADS, Candidate, in_units, learn_candidate, mixture
+from upstairs.outer.pooling import Data, Pooling, make_folds
+
+__all__ = ["Choice", "choose", "relearn", "rule_of"]
+
+FOLDS = 3
+SIZES = (1, 2, 5, 10, 20, 50)
+EPISODES = 300
+QUERIES = 50
+FEWEST_TASKS_TO_POOL = 6
+AVERAGED = 4
+"""At most so many candidates are averaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A learned prior and how it was chosen.
+
+    ``settings`` can be written as JSON: ``rule``, ``kind``, ``ways``, ``prior_mean``, ``spread`` and the
+    ``candidates`` in the mixture. ``params`` are those of the rule. ``report`` has one entry a candidate: ``name``,
+    ``loss`` (relative to the mean candidate), ``error`` (standard error of its difference to the best), ``sizes``
+    (loss by number of support rows) and ``weight``. ``reason`` is a sentence. ``folds`` are pairs of params and the
+    numbers of tasks that these params have not seen: validation tasks if there were any, else training tasks.
+    """
+
+    settings: dict[str, Any]
+    params: dict[str, np.ndarray]
+    report: list[dict[str, Any]]
+    reason: str
+    folds: list[tuple[dict[str, np.ndarray], Int[np.ndarray, " task"]]]
+
+
+def rule_of(kind: str) -> AdaptationRule:
+    """The rule for a kind of tasks, ``"regression"`` or ``"classification"``."""
+    return BayesianLinear() if kind == "regression" else BayesianLogistic()
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """Candidates learned on the same tasks: their params, and the pooled arrays each of them uses."""
+
+    params: list[dict[str, np.ndarray]]
+    pooled: list[dict[str, np.ndarray]]
+
+
+def choose(
+    x: Float[np.ndarray, "row feature"],
+    y: Shaped[np.ndarray, " row"],
+    offsets: Int[np.ndarray, " boundary"],
+    groups: Shaped[np.ndarray, " task"] | None = None,
+    *,
+    kind: str = "regression",
+    ways: int = 0,
+    shots: int | tuple[int, int] | None = None,
+    prior_mean: str = "auto",
+    spread: str = "auto",
+    validation: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    random_state: int = 0,
+) -> Choice:
+    """Learn a prior over tasks with shared columns; what is ``"auto"`` is decided on unseen tasks.
+
+    Parameters
+    ----------
+    x, y, offsets
+        Encoded training rows, task after task; targets, or class numbers 0 to ``ways - 1``.
+    groups
+        Group of every task; a group is never split between folds.
+    kind
+        ``"regression"`` or ``"classification"``.
+    ways
+        Number of classes.
+    shots
+        Number of support rows, or least and most, that the prior is for; default 1 to 50 as far as tasks allow.
+    prior_mean
+        Pooled prediction: ``"none"``, ``"ridge"``, ``"boosting"`` or ``"auto"``.
+    spread
+        What differs between tasks: ``"level"``, ``"diagonal"``, ``"full"`` or ``"auto"``.
+    validation
+        ``(x, y, offsets)`` of validation tasks; without them folds over the training tasks serve.
+    random_state
+        Draws folds and supports.
+    """
+    offsets = np.asarray(offsets, dtype=np.int64)
+    x = np.asarray(x, dtype=float)
+    center, scale = _units(y, kind)
+    target = (np.asarray(y, dtype=float) - center) / scale if kind == "regression" else np.asarray(y, dtype=np.int64)
+    groups = np.arange(len(offsets) - 1) if groups is None else np.asarray(groups)
+    if len(np.unique(groups)) < 2:
+        groups = np.arange(len(offsets) - 1)
+    data = Data(x, target, offsets, make_folds(groups, FOLDS, random_state), kind, ways, random_state)
+    candidates = _candidates(prior_mean, spread, len(offsets) - 1)
+    pooling = {name: Pooling(data, name) for name in {c.pooled for c in candidates} - {"none"}}
+    everything = frozenset(data.fold.tolist())
+    rule = rule_of(kind)
+    whole = _learn(candidates, data, pooling, everything)
+    parts: list[tuple[_Learned, np.ndarray]] = []
+    tables = []
+    if validation is not None:
+        held = (np.asarray(validation[0], dtype=float), validation[1], np.asarray(validation[2], dtype=np.int64))
+        if kind == "regression":
+            held = (held[0], (np.asarray(held[1], dtype=float) - center) / scale, held[2])
+        test = Data(*held, np.zeros(len(held[2]) - 1, dtype=np.int64), kind, ways, random_state)
+        parts.append((whole, np.arange(len(held[2]) - 1)))
+        tables.append(_losses(rule, whole, test, shots))
+    else:
+        for fold in sorted(everything):
+            learned = _learn(candidates, data, pooling, everything - {fold})
+            parts.append((learned, np.flatnonzero(data.fold == fold)))
+            tables.append(_losses(rule, learned, data.part({fold}), shots))
+    sizes = sorted({size for table in tables for size in table})
+    losses = {size: np.concatenate([table[size] for table in tables if size in table], axis=1) for size in sizes}
+    weights, report, reason = _decide(candidates, losses)
+
+    def assemble(learned: _Learned) -> dict[str, np.ndarray]:
+        used = [k for k in range(len(candidates)) if weights[k] > 0]
+        params = mixture([learned.params[k] for k in used], [weights[k] for k in used])
+        params = in_units(params, center, scale) if kind == "regression" else params
+        pooled = next((learned.pooled[k] for k in used if learned.pooled[k]), {})
+        return params | pooled
+
+    chosen = [candidates[k] for k in range(len(candidates)) if weights[k] > 0]
+    settings = {
+        "rule": "bayesian-linear" if kind == "regression" else "bayesian-logistic",
+        "kind": kind,
+        "ways": int(ways),
+        "prior_mean": next((c.pooled for c in chosen if c.pooled != "none"), "none"),
+        "candidates": [{"pooled": c.pooled, "spread": c.spread} for c in chosen],
+    }
+    folds = [(assemble(learned), tasks) for learned, tasks in parts]
+    return Choice(settings, assemble(whole), report, reason, folds)
+
+
+def relearn(
+    settings: Mapping[str, Any],
+    params: Mapping[str, np.ndarray],
+    x: Float[np.ndarray, "row feature"],
+    y: Shaped[np.ndarray, " row"],
+    offsets: Int[np.ndarray, " boundary"],
+) -> dict[str, np.ndarray]:
+    """Learn the weights' prior anew from (more) tasks; the form of the prior and its pooled model stay.
+
+    Parameters
+    ----------
+    settings, params
+        Of an earlier ``Choice``.
+    x, y, offsets
+        Encoded rows of all tasks.
+    """
+    kind = settings["kind"]
+    center, scale = _units(y, kind)
+    target = (np.asarray(y, dtype=float) - center) / scale if kind == "regression" else np.asarray(y, dtype=np.int64)
+    offsets = np.asarray(offsets, dtype=np.int64)
+    data = Data(np.asarray(x, dtype=float), target, offsets, np.zeros(len(offsets) - 1, np.int64), kind, settings["ways"], 0)
+    arrays = {name: value for name, value in params.items() if name.startswith("pooled/")}
+    predicted = pooled_prediction(arrays, data.x) if arrays else None
+    parts = [
+        learn_candidate(Candidate(**c), data, None if c["pooled"] == "none" else predicted)
+        for c in settings["candidates"]
+    ]
+    joined = mixture(parts, list(params["weight"]))
+    return (in_units(joined, center, scale) if kind == "regression" else joined) | arrays
+
+
+def _units(y: Shaped[np.ndarray, " row"], kind: str) -> tuple[float, float]:
+    if kind != "regression":
+        return 0.0, 1.0
+    y = np.asarray(y, dtype=float)
+    scale = float(y.std())
+    return float(y.mean()), scale if scale > 0 else 1.0
+
+
+def _candidates(prior_mean: str, spread: str, tasks: int) -> list[Candidate]:
+    means = ("none", "boosting") if prior_mean == "auto" else (prior_mean,)
+    if prior_mean == "auto" and tasks < FEWEST_TASKS_TO_POOL:
+        means = ("none",)
+    spreads = SPREADS if spread == "auto" else (spread,)
+    return [Candidate(mean, part) for mean in means for part in spreads]
+
+
+def _learn(candidates: Sequence[Candidate], data: Data, pooling: Mapping[str, Pooling], folds: frozenset[int]) -> _Learned:
+    """Learn every candidate on the tasks of some folds."""
+    part = data.part(folds)
+    seen: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
+    for name, pool in pooling.items():
+        predictions, trees = pool.out_of_fold(folds)
+        seen[name] = (predictions, pool.arrays(folds, trees))
+    params, arrays = [], []
+    for candidate in candidates:
+        predictions, extra = seen.get(candidate.pooled, (None, {}))
+        params.append(learn_candidate(candidate, part, predictions))
+        arrays.append(extra)
+    return _Learned(params, arrays)
+
+
+def sizes_for(shots: int | tuple[int, int] | None) -> tuple[int, ...]:
+    """Numbers of support rows at which candidates are compared.
+
+    Examples
+    --------
+    >>> sizes_for((3, 20)), sizes_for(5)
+    ((3, 6, 11, 20), (5,))
+    """
+    if shots is None:
+        return SIZES
+    if isinstance(shots, int | np.integer):
+        return (int(shots),)
+    low, high = max(int(shots[0]), 1), max(int(shots[-1]), 1)
+    return tuple(sorted({int(round(v)) for v in np.geomspace(low, high, 4)}))
+
+
+def _losses(
+    rule: AdaptationRule, learned: _Learned, test: Data, shots: int | tuple[int, int] | None
+) -> dict[int, Float[np.ndarray, "candidate task"]]:
+    """Loss of every candidate on unseen tasks by number of support rows: squared error, or log loss."""
+    counts = np.diff(test.offsets)
+    inputs, rules = [], []
+    for params, arrays in zip(learned.params, learned.pooled, strict=True):
+        inputs.append(np.column_stack([test.x, pooled_prediction(arrays, test.x)]) if arrays else test.x)
+        rules.append(params)
+    found = {}
+    for size in sizes_for(shots):
+        usable = np.flatnonzero(counts > size)
+        if len(usable) < 2:
+            continue
+        rng = np.random.default_rng([test.seed, size])
+        if len(usable) > EPISODES:
+            usable = np.sort(rng.choice(usable, EPISODES, replace=False))
+        draws = int(np.clip(EPISODES // len(usable), 1, 8))
+        task = np.repeat(usable, draws)
+        order = [test.offsets[t] + rng.permutation(counts[t])[: size + QUERIES] for t in task]
+        longest = max(len(rows) for rows in order)
+        index = np.stack([np.pad(rows, (0, longest - len(rows)), constant_values=-1) for rows in order])
+        support, query = index[:, :size], index[:, size:]
+        real = query >= 0
+        loss = np.empty((len(inputs), len(usable)))
+        for k, (x, params) in enumerate(zip(inputs, rules, strict=True)):
+            state = rule.adapt(params, Rows(x[support], test.y[support], np.ones(support.shape, dtype=bool)))
+            predicted = rule.predict(params, state, x[query])
+            if isinstance(predicted, Gaussian):
+                line = np.square(test.y[query] - predicted.mean)
+            else:
+                taken = np.take_along_axis(predicted.probability, test.y[query][..., None], axis=2)[..., 0]
+                line = -np.log(np.maximum(taken, 1e-12))
+            mean = np.where(real, line, 0.0).sum(axis=1) / real.sum(axis=1)
+            loss[k] = mean.reshape(len(usable), draws).mean(axis=1)
+        found[size] = loss
+    return found
+
+
+def _decide(
+    candidates: Sequence[Candidate], losses: Mapping[int, Float[np.ndarray, "candidate task"]]
+) -> tuple[list[float], list[dict[str, Any]], str]:
+    """Weights of the candidates: equal for those within one standard error of the best, zero for the others."""
+    count = len(candidates)
+    if not losses:
+        middle = next((k for k, c in enumerate(candidates) if c.spread == "diagonal"), 0)
+        weights = [float(k == middle) for k in range(count)]
+        report = [{"name": c.name, "weight": w} for c, w in zip(candidates, weights, strict=True)]
+        return weights, report, f"{candidates[middle].name}: too few tasks or rows to compare forms of the prior"
+    relative = {size: table / max(float(table.mean()), 1e-300) for size, table in losses.items()}
+    mean = np.mean([table.mean(axis=1) for table in relative.values()], axis=0)
+    best = int(np.argmin(mean))
+    variance = np.zeros(count)
+    for table in relative.values():
+        variance += (table - table[best]).var(axis=1) / table.shape[1]
+    error = np.sqrt(variance / len(relative))  # the same tasks serve at all sizes: as if they said one thing
+    order = np.argsort(mean)
+    near = [int(k) for k in order if mean[k] - mean[best] <= error[k]][:AVERAGED]
+    weights = [1.0 / len(near) if k in near else 0.0 for k in range(count)]
+    report = [
+        {
+            "name": candidate.name,
+            "loss": float(mean[k]),
+            "error": float(error[k]),
+            "sizes": {int(size): float(table[k].mean()) for size, table in losses.items()},
+            "weight": weights[k],
+        }
+        for k, candidate in enumerate(candidates)
+    ]
+    names = " + ".join(candidates[k].name for k in near)
+    others = [k for k in order if int(k) not in near]
+    if count == 1:
+        reason = f"{names}: as asked for"
+    elif others:
+        reason = (
+            f"{names}: least loss on unseen tasks ({mean[best]:.3f}, relative), within one standard error; "
+            f"next is {candidates[others[0]].name} ({mean[others[0]]:.3f})"
+        )
+    else:
+        reason = f"{names}: no form is clearly better on unseen tasks, so all are averaged"
+    return weights, report, reason
