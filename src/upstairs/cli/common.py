@@ -45,7 +45,12 @@ def show(*renderables: Any) -> None:
         force_terminal=None if terminal else False,
     )
     for renderable in renderables:
-        console.print(renderable)
+        if terminal:
+            console.print(renderable)
+            continue
+        with console.capture() as text:
+            console.print(renderable)
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in text.get().splitlines() or [""])
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 from jaxtyping import Int, Shaped
+
 from upstairs.errors import TaskError
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.sampler import class_members, task_streams
@@ -170,6 +171,7 @@ def freeze(
     5 shots: 1 episodes left out, fewer than 6 rows (t4)
     """
     wanted = _checked(test, shots, ways, queries, draws, order)
+    source: tuple[Task, ...] | ClassPool
     if isinstance(test, ClassPool):
         count = draws or POOL_DRAWS
         names = tuple(f"episode-{number:0{len(str(count - 1))}d}" for number in range(count))
@@ -200,7 +202,8 @@ def freeze(
                 else:
                     places.append(Place(number, count_shots, draw, *rows))
     left_out = tuple(
-        LeftOut(key[0], len(entries), key[1], tuple(dict.fromkeys(entries))[:100]) for key, entries in sorted(gone.items())
+        LeftOut(key[0], len(entries), key[1], tuple(dict.fromkeys(entries))[:100])
+        for key, entries in sorted(gone.items())
     )
     if not places:
         raise TaskError(
@@ -235,7 +238,9 @@ def _by_class(
         usable = [number for number in priority if len(members[number]) > k][:ways]
         need = ways or len(members)
         if len(usable) < need:
-            found.append(f"fewer than {need} classes of {k + 1} rows" if ways else f"a class of fewer than {k + 1} rows")
+            found.append(
+                f"fewer than {need} classes of {k + 1} rows" if ways else f"a class of fewer than {k + 1} rows"
+            )
             continue
         parts = [_divided(shuffled[number], k, queries, sorted_rows is not None) for number in usable]
         support, query = (np.concatenate([part[side] for part in parts if part]) for side in (0, 1))
@@ -264,9 +269,13 @@ def _sorted(task: Task, order: Order) -> np.ndarray | None:
     elif isinstance(task.X, Table):
         values = task.X.column(order)
     else:
-        raise TaskError(f"order={order!r} names a column, but task {task.name!r} is an array; pass a function of the task.")
+        raise TaskError(
+            f"order={order!r} names a column, but task {task.name!r} is an array; pass a function of the task."
+        )
     if values.shape != (len(task),):
-        raise TaskError(f"Task {task.name!r} ({len(task)} rows): order must give one value a row, but gives shape {values.shape}.")
+        raise TaskError(
+            f"Task {task.name!r} ({len(task)} rows): order must give one value a row, but gives shape {values.shape}."
+        )
     return np.argsort(values, kind="stable")
 
 
@@ -274,7 +283,9 @@ def _checked(
     test: Any, shots: Any, ways: int | None, queries: int | None, draws: int | None, order: Order
 ) -> tuple[int, ...]:
     if not isinstance(test, TaskSet | ClassPool):
-        raise TaskError(f"test must be a TaskSet or a ClassPool, but is a {type(test).__name__}; wrap tasks as TaskSet([...]).")
+        raise TaskError(
+            f"test must be a TaskSet or a ClassPool, but is a {type(test).__name__}; wrap tasks as TaskSet([...])."
+        )
     if len(test) == 0:
         raise TaskError("test holds no task; bring at least one.")
     listed = list(shots) if isinstance(shots, Iterable) else [shots]
@@ -311,18 +322,25 @@ def _digest(source: tuple[Task, ...] | ClassPool, names: Sequence[str], places: 
         if number in used:
             add("task", name)
             if isinstance(source, tuple):
-                task = source[number]
-                columns = [part for name, column in task.X for part in (name, *_array_parts(column))] if isinstance(task.X, Table) else _array_parts(task.X)
-                add(*columns, *_array_parts(task.y))
+                add(*_columns(source[number]), *_array_parts(source[number].y))
     for place in places:
-        add("episode", place.task, place.shots, place.draw, place.support.astype("<i8").tobytes(), place.query.astype("<i8").tobytes())
+        rows = (part.astype("<i8").tobytes() for part in (place.support, place.query))
+        add("episode", place.task, place.shots, place.draw, *rows)
     return sha.hexdigest()
+
+
+def _columns(task: Task) -> list[Any]:
+    if isinstance(task.X, Table):
+        return [part for name, column in task.X for part in (name, *_array_parts(column))]
+    return list(_array_parts(task.X))
 
 
 def _array_parts(array: np.ndarray) -> tuple[str, bytes]:
     """Shape and content of an array, the same on every machine."""
     if array.dtype == object:
-        return f"text {array.shape}", "\x1f".join("\x00" if cell is None else str(cell) for cell in array.tolist()).encode()
+        return f"text {array.shape}", "\x1f".join(
+            "\x00" if cell is None else str(cell) for cell in array.tolist()
+        ).encode()
     ordered = array.astype(array.dtype.newbyteorder("<")) if array.dtype.kind in "fiu" else array
     if array.dtype.kind in "US":
         return f"labels {array.shape}", "\x1f".join(map(str, array.tolist())).encode()

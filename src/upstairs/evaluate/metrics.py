@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.stats import norm, rankdata
+
 from upstairs.errors import TaskError
 
 __all__ = [
@@ -85,7 +86,14 @@ def metrics_for(kind: str, labels: str | None, classes: int) -> tuple[str, ...]:
 
 
 def score(
-    model: Any, X: Any, y: Shaped[np.ndarray, " row"], *, kind: str, labels: str | None, classes: Sequence[Any], scale: float
+    model: Any,
+    X: Any,
+    y: Shaped[np.ndarray, " row"],
+    *,
+    kind: str,
+    labels: str | None,
+    classes: Sequence[Any],
+    scale: float,
 ) -> dict[str, float]:
     """Ask a fitted model about query rows and measure its answer.
 
@@ -125,7 +133,11 @@ def score(
     predicted = _codes(np.asarray(model.predict(X)), classes)
     found = _label_scores(codes, predicted)
     if labels == "shared" and len(classes) == 2:
-        margin = _finite(model.decision_function(X), len(y)) if hasattr(model, "decision_function") else predicted.astype(float)
+        margin = (
+            _finite(model.decision_function(X), len(y))
+            if hasattr(model, "decision_function")
+            else predicted.astype(float)
+        )
         found["auc"] = area_under_curve(codes, margin)
     return found
 
@@ -198,7 +210,9 @@ def _codes(y: Shaped[np.ndarray, " row"], classes: Sequence[Any]) -> Int[np.ndar
     number = {label: code for code, label in enumerate(classes)}
     codes = [number.get(label, -1) for label in y.tolist()]
     if -1 in codes:
-        raise TaskError(f"Label {y[codes.index(-1)]!r} is not among the classes {', '.join(map(repr, list(classes)[:10]))}.")
+        raise TaskError(
+            f"Label {y[codes.index(-1)]!r} is not among the classes {', '.join(map(repr, list(classes)[:10]))}."
+        )
     return np.array(codes, dtype=np.int64)
 
 
@@ -235,12 +249,14 @@ def _finite(values: Any, rows: int, columns: int | None = None) -> np.ndarray:
     if array.shape != wanted:
         raise ValueError(f"predictions must have the shape {wanted}, but have {array.shape}")
     if not np.isfinite(array).all():
-        raise ValueError(f"predictions must be finite, but that of query row {int(np.argwhere(~np.isfinite(array))[0][0])} is not")
+        raise ValueError(
+            f"predictions must be finite, but that of query row {int(np.argwhere(~np.isfinite(array))[0][0])} is not"
+        )
     return array
 
 
 @functools.lru_cache(maxsize=256)
-def _takes_std(model_class: type) -> bool:
+def _takes_std(model_class: Hashable) -> bool:
     try:
         return "return_std" in inspect.signature(model_class.predict).parameters  # type: ignore[attr-defined]
     except (TypeError, ValueError):

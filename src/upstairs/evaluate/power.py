@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.special import ndtri
+
 from upstairs.errors import TaskError
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
@@ -135,7 +136,11 @@ def paired_spread(tasks: TaskSet, shots: int = 5, *, random_state: int = 0) -> P
         y = (y - y.mean()) / (y.std() or 1.0)
     else:
         y = np.searchsorted(np.array(large.classes), y)
-    names = ("task mean", "pooled ridge", "pooled ridge, shifted") if regression else ("label rates", "pooled logistic", "both")
+    names = (
+        ("task mean", "pooled ridge", "pooled ridge, shifted")
+        if regression
+        else ("label rates", "pooled logistic", "both")
+    )
     losses = np.empty((len(listed), len(names)))
     ways = 0 if regression else len(large.classes)
     for train, held in folds(large.groups, min(5, len(set(large.groups))), random_state):
@@ -151,7 +156,9 @@ def paired_spread(tasks: TaskSet, shots: int = 5, *, random_state: int = 0) -> P
     return _compared(losses, names, large.groups)
 
 
-def _compared(losses: Float[np.ndarray, "task method"], names: tuple[str, ...], groups: tuple[str, ...]) -> PairedSpread:
+def _compared(
+    losses: Float[np.ndarray, "task method"], names: tuple[str, ...], groups: tuple[str, ...]
+) -> PairedSpread:
     codes = np.unique(np.array(groups), return_inverse=True)[1]
     counts = np.bincount(codes)
     means = np.stack([np.bincount(codes, weights=column) / counts for column in losses.T], axis=1)

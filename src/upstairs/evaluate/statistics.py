@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
+
 from upstairs.errors import TaskError
 
 __all__ = ["cluster_sums", "holm", "mean_interval", "paired_bootstrap", "ratio_interval", "wilcoxon_holm"]
@@ -181,7 +182,9 @@ def cluster_sums(
     return sums, np.bincount(codes).astype(np.float64)
 
 
-def _resampled(sums: Float[np.ndarray, "cluster column"], resamples: int, seed: int) -> Float[np.ndarray, "draw column"]:
+def _resampled(
+    sums: Float[np.ndarray, "cluster column"], resamples: int, seed: int
+) -> Float[np.ndarray, "draw column"]:
     """Sums over clusters drawn with replacement, as many as there are."""
     number = len(sums)
     rng = np.random.default_rng(seed)

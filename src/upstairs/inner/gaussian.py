@@ -14,6 +14,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,6 +163,15 @@ class BayesianLinear(AdaptationRule):
     def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int = 0) -> Params:
         """Ridge regression on one task alone, its strength and noise by maximum evidence; free in the scale of y."""
         return ridge_by_evidence(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+
+    def override(self, params: Params, settings: Mapping[str, float]) -> Params:
+        """Take ``prior_weight`` (divides the prior's covariance) and ``noise`` (standard deviation)."""
+        changed = dict(params)
+        if "prior_weight" in settings:
+            changed["factor"] = params["factor"] / np.sqrt(settings["prior_weight"])
+        if "noise" in settings:
+            changed["noise"] = np.full_like(params["noise"], settings["noise"] ** 2)
+        return changed
 
     def adapt(self, params: Params, support: Rows) -> State:
         """Posterior of every task."""

@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,6 +183,10 @@ class BayesianLogistic(AdaptationRule):
             "mean": np.zeros((1, latents, 1 + columns)),
             "factor": np.tile(spread, (1, latents, 1, 1)),
         }
+
+    def override(self, params: Params, settings: Mapping[str, float]) -> Params:
+        """Take ``prior_weight``, which divides the prior's covariance."""
+        return dict(params) | {"factor": params["factor"] / np.sqrt(settings.get("prior_weight", 1.0))}
 
     def _modes(self, params: Params, support: Rows, phi: np.ndarray) -> list[tuple[Mode, np.ndarray, np.ndarray]]:
         latents = params["mean"].shape[1]

@@ -135,7 +135,8 @@ def _familiarity(situation: Situation, params: Params, batch: Rows, state: State
 
 
 def _guarded(situation: Situation, adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
-    choice = decide(situation.rule, adapted.params, x, y, _ways(situation, y), situation.tables)
+    ways = _ways(situation, y)
+    choice = decide(situation.rule, adapted.params, x, y, ways, situation.tables, adapted.familiarity)
     if choice.keep:
         return adapted._replace(reason=choice.reason)
     return _own(situation, x, y)._replace(familiarity=adapted.familiarity, reason=choice.reason)

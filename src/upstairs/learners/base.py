@@ -17,15 +17,13 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 from upstairs.errors import FamiliarityWarning, PriorMismatchError, TaskError
 from upstairs.inner.rule import Prediction
 from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_rows, predict_rows
+from upstairs.learners.guard import UNFAMILIAR
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.table import Table, is_frame
 from upstairs.tasks.task import Kind
 
 __all__ = ["PriorEstimator"]
-
-UNFAMILIAR = 0.5
-"""Percentile of familiarity below which a task is called unlike those that the prior has seen."""
 
 
 def _can_update(estimator: PriorEstimator) -> bool:

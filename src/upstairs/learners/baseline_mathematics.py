@@ -36,6 +36,7 @@ def variance_components(residuals: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def variance_inside(x: Float[np.ndarray, "row column"], offsets: np.ndarray) -> Float[np.ndarray, " column"]:
+    """Squares of every column around the means of the tasks, summed."""
     counts = np.diff(offsets)[:, None]
     means = np.add.reduceat(x, offsets[:-1], axis=0) / counts
     return np.square(x).sum(axis=0) - (counts * np.square(means)).sum(axis=0)
@@ -96,6 +97,7 @@ def class_distances(x: np.ndarray, codes: np.ndarray, new: np.ndarray) -> Float[
 
 
 def class_codes(y: np.ndarray, classes: Sequence[Any]) -> Int[np.ndarray, " row"]:
+    """Number labels by their place in ``classes``."""
     number = {label: code for code, label in enumerate(classes)}
     return np.array([number[label] for label in y.tolist()], dtype=np.int64)
 
@@ -107,9 +109,11 @@ def as_logits(out: np.ndarray) -> Float[np.ndarray, "row way"]:
 
 
 def softmax(logits: Float[np.ndarray, "row way"]) -> Float[np.ndarray, "row way"]:
+    """Turn log odds into probabilities; rows sum to one."""
     weight = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weight / weight.sum(axis=1, keepdims=True)
 
 
 def log_loss(logits: Float[np.ndarray, "row way"], codes: Int[np.ndarray, " row"]) -> float:
+    """Mean negative log probability of the right class."""
     return float(-np.log(np.maximum(softmax(logits)[np.arange(len(codes)), codes], 1e-12)).mean())

@@ -176,7 +176,7 @@ class MetaLearner(BaseEstimator, abc.ABC):
 
 def _checked(tasks: Any, argument: str, fewest: int = FEWEST_TASKS) -> Any:
     if isinstance(tasks, ClassPool):
-        return tasks
+        return tasks.select(range(len(tasks)))  # class after class: rows of classes may come in any order
     if not isinstance(tasks, TaskSet):
         if not isinstance(tasks, Sequence | Iterable) or isinstance(tasks, str | bytes | np.ndarray):
             raise TaskError(

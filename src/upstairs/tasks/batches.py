@@ -21,7 +21,7 @@ class FlatRows:
 
     x: Float[np.ndarray, "row feature"]
     y: Shaped[np.ndarray, " row"]
-    offsets: Int[np.ndarray, " task+1"]
+    offsets: Int[np.ndarray, " boundary"]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -128,14 +129,18 @@ def framed(task: Task) -> Task:
     return Task(table, task.y, name=task.name, kind=task.kind, group=task.group)
 
 
-def cases_for(meta: MetaLearner, kinds: tuple[CaseKind, ...] = ("regression", "shared", "own")) -> list[MetaCase]:
+def cases_for(
+    meta: MetaLearner, kinds: Sequence[CaseKind] = ("regression", "shared", "own"), **fields: Any
+) -> list[MetaCase]:
     """Make small cases for a meta-learner: a regression, shared labels, and a class pool.
 
     Parameters
     ----------
     meta : MetaLearner
-    kinds : tuple of {"regression", "shared", "own"}
+    kinds : sequence of {"regression", "shared", "own"}
         Leave out what the meta-learner is not made for.
+    **fields
+        Further fields of every `MetaCase`, such as ``setting=("prior_weight", 3.0)``.
 
     Examples
     --------
@@ -146,24 +151,23 @@ def cases_for(meta: MetaLearner, kinds: tuple[CaseKind, ...] = ("regression", "s
     unknown = [kind for kind in kinds if kind not in _MAKERS]
     if unknown:
         raise TaskError(f"kinds must be among {', '.join(_MAKERS)}, but holds {unknown[0]!r}; correct it.")
-    extra: dict[str, Any] = {}
-    return [MetaCase(meta, name=kind, **_MAKERS[kind](), **extra) for kind in kinds]
+    return [MetaCase(meta, name=kind, **(_MAKERS[kind]() | fields)) for kind in kinds]
 
 
-def predicted(model: PriorEstimator, X: Any) -> np.ndarray:
+def predicted(model: Any, X: Any) -> np.ndarray:
     """Everything that a model says about rows: probabilities, or means (and standard deviations)."""
     if hasattr(model, "predict_proba"):
         return np.asarray(model.predict_proba(X))
-    if "return_std" in model.predict.__code__.co_varnames:  # type: ignore[attr-defined]
-        return np.column_stack(model.predict(X, return_std=True))  # type: ignore[attr-defined]
-    return np.asarray(model.predict(X))  # type: ignore[attr-defined]
+    if "return_std" in inspect.signature(model.predict).parameters:
+        return np.column_stack(model.predict(X, return_std=True))
+    return np.asarray(model.predict(X))
 
 
-def mean_loss(model: PriorEstimator, X: Any, y: np.ndarray) -> float:
+def mean_loss(model: Any, X: Any, y: np.ndarray) -> float:
     """Mean squared error, or mean log loss of the true labels (a probability counts as at least 1e-6)."""
     if not hasattr(model, "predict_proba"):
-        return float(np.mean((y - np.asarray(model.predict(X))) ** 2))  # type: ignore[attr-defined]
-    place = {label: number for number, label in enumerate(np.asarray(model.classes_).tolist())}  # type: ignore[attr-defined]
+        return float(np.mean((y - np.asarray(model.predict(X))) ** 2))
+    place = {label: number for number, label in enumerate(np.asarray(model.classes_).tolist())}
     probability = np.asarray(model.predict_proba(X))
     taken = [probability[row, place[label]] if label in place else 0.0 for row, label in enumerate(y.tolist())]
     return float(-np.log(np.maximum(taken, 1e-6)).mean())
@@ -200,25 +204,38 @@ def _signs(task: Task) -> Task:
     return Task(task.X, (task.y > 0).astype(np.int64), name=task.name, kind="classification")
 
 
+_CLEAR = np.array([3.0, 3.0, 0.0, 0.0, 0.0, 0.0])
+"""How far classes lie apart in each direction."""
+_NOISE = np.array([1.0, 1.0, 4.0, 4.0, 4.0, 4.0])
+"""How far the rows of a class do."""
+
+
 def _own() -> dict[str, Any]:
-    clear = np.array([4.0, 4.0, 0.0, 0.0, 0.0, 0.0])  # how far classes lie apart in each direction
-    noise = np.array([1.0, 1.0, 4.0, 4.0, 4.0, 4.0])  # how far the rows of a class do
-    train, test, other = (_pool(clear, noise, seed) for seed in (0, 1, 2))
-    other = _pool(clear[::-1] + 1.0, noise[::-1], 3)
+    train, test = _pool(0), _pool(1)
     return {
         "train": train,
         "test": test.episodes(30, ways=3, shots=5, queries=10, random_state=0),
-        "unrelated": other.episodes(200, ways=4, shots=5, queries=5, random_state=0),
+        "unrelated": TaskSet([_lonely(number) for number in range(200)], labels="own"),
         "shots": 2,
     }
 
 
-def _pool(clear: np.ndarray, noise: np.ndarray, seed: int, classes: int = 30, rows: int = 20) -> ClassPool:
+def _pool(seed: int, classes: int = 30, rows: int = 20) -> ClassPool:
+    """Classes that differ in two directions, while their rows differ most in the others."""
     rng = np.random.default_rng(seed)
     y = np.repeat(np.arange(classes), rows)
-    centres = clear * rng.normal(size=(classes, len(clear)))
+    centres = _CLEAR * rng.normal(size=(classes, len(_CLEAR)))
     labels = np.array([f"s{seed}-{number:02d}" for number in range(classes)])
-    return ClassPool(centres[y] + noise * rng.normal(size=(len(y), len(noise))), labels[y])
+    return ClassPool(centres[y] + _NOISE * rng.normal(size=(len(y), len(_NOISE))), labels[y])
+
+
+def _lonely(number: int, ways: int = 4, rows: int = 10) -> Task:
+    """Draw a task with clear and noisy directions of its own, somewhere else."""
+    rng = np.random.default_rng([2, number])
+    y = np.repeat(np.arange(ways), rows)
+    centres = rng.permutation(_CLEAR) * rng.normal(size=(ways, len(_CLEAR))) + 6.0 * rng.normal(size=len(_CLEAR))
+    X = centres[y] + rng.permutation(_NOISE) * rng.normal(size=(len(y), len(_NOISE)))
+    return Task(X, np.array(list("abcd"))[y], name=f"lonely-{number:03d}", kind="classification")
 
 
 _MAKERS = {"regression": _regression, "shared": _shared, "own": _own}

@@ -1,0 +1,226 @@
+"""``upstairs evaluate``: measure a learner beside honest baselines on tasks that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from upstairs.cli.options import Categorical, Drop, Group, KindOption, LabelsOption, Target, TaskColumn
+
+__all__ = ["evaluate"]
+
+NAME = "neural-network"
+GUARDED = "neural-network, guard"
+
+
+def evaluate(
+    prior: Annotated[Path | None, typer.Argument(metavar="[PRIOR", help="Folder of a prior to measure on the tasks of FILE.")] = None,
+    source: Annotated[Path | None, typer.Argument(metavar="FILE]", help="File (or folder) of test tasks for PRIOR.")] = None,
+    train: Annotated[
+        Path | None, typer.Option("--train", metavar="FILE", help="File (or folder) of tasks; without PRIOR some are held out for the test.")
+    ] = None,
+    task: TaskColumn = None,
+    target: Target = None,
+    group: Group = None,
+    kind: KindOption = None,
+    labels: LabelsOption = None,
+    categorical: Categorical = None,
+    drop: Drop = None,
+    order: Annotated[
+        str | None, typer.Option("--order", metavar="COL", help="First rows by this column are support, later ones are predicted.")
+    ] = None,
+    shots: Annotated[str, typer.Option("--shots", metavar="N,N", help="Support rows (a class, for own labels): 5, or 1,5,10.")] = "5",
+    ways: Annotated[int | None, typer.Option("--ways", min=2, help="Classes a test task, for labels of its own.")] = None,
+    splits: Annotated[
+        str | None, typer.Option("--splits", metavar="N or N:N", help="How often tasks are held out; 8 and 0:7 are both 8 splits. 3 if not given.")
+    ] = None,
+    test: Annotated[float, typer.Option("--test", min=0.01, max=0.9, help="Share of tasks (or groups) held out each time.")] = 0.25,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Draws of support rows a task.")] = 3,
+    queries: Annotated[str, typer.Option("--queries", metavar="N or all", help="Rows to predict a task, at most.")] = "all",
+    baselines: Annotated[str, typer.Option("--baselines", metavar="NAMES", help="Names with commas, or auto: all that apply.")] = "auto",
+    metric: Annotated[str | None, typer.Option("--metric", help="What is compared. mse, auc or accuracy if not given.")] = None,
+    guard: Annotated[bool, typer.Option("--guard", help="Measure the learner with guard=True, too.")] = False,
+    json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
+    csv_out: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line a learner and episode.")] = None,
+    n_jobs: Annotated[int, typer.Option("--n-jobs", help="Processes.")] = 1,
+) -> None:
+    """Measure the learner beside honest baselines, on tasks that it has not seen.
+
+    With --train alone, tasks are held out again and again; with PRIOR and FILE, that prior is measured on the tasks
+    of FILE (and --train FILE gives the pooled baselines something to learn from).
+
+    \b
+    Example:
+      upstairs evaluate --train sales.csv --task shop --target revenue --shots 1,5,10 --splits 8
+      upstairs evaluate prior/ new_shops.csv --task shop --target revenue
+    """  # noqa: D301
+    from upstairs.cli.common import load_any, read_tasks, show, whole_numbers, working
+
+    if prior is None and train is None:
+        raise ValueError("Nothing to evaluate: give --train FILE, or the folder of a PRIOR and a FILE with test tasks.")
+    if prior is not None and source is None:
+        raise ValueError(f"'{prior}' needs a FILE with test tasks after it; to hold out tasks of one file, give --train FILE alone.")
+    states = _states(splits) if prior is None else [0]
+    if prior is not None and splits is not None:
+        raise ValueError("--splits holds out tasks of --train FILE, but with a PRIOR all tasks of FILE are test tasks; use --draws.")
+    protocol: dict[str, Any] = {
+        "shots": whole_numbers(shots, "--shots"),
+        "ways": ways,
+        "queries": None if queries == "all" else whole_numbers(queries, "--queries")[0],
+        "draws": draws,
+        "baselines": baselines if baselines == "auto" else [name.strip() for name in baselines.split(",") if name.strip()],
+        "metric": metric,
+        "n_jobs": n_jobs,
+        "order": True if order else None,
+    }
+    columns: dict[str, Any] = {
+        "task": task, "target": target, "group": group, "kind": kind, "labels": labels, "categorical": categorical,
+        "drop": drop, "order": order,
+    }  # fmt: skip
+    if prior is not None:
+        assert source is not None
+        meta = load_any(prior, meta=True)
+        settings = meta.prior_.settings
+        columns["kind"], columns["labels"] = kind or _Word(settings["kind"]), labels or (settings["labels"] and _Word(settings["labels"]))
+        tasks = fitting(read_tasks(source, **columns), settings)
+        known = None if train is None else fitting(read_tasks(train, **columns), settings)
+        with working(f"Measuring on {len(tasks)} tasks") as progress:
+            results = [measure(meta, tasks, known, 0, guard, protocol, progress)]
+        show(f"The prior {meta.prior_.hash[:8]} on {len(tasks)} tasks of {source.name}.")
+    else:
+        assert train is not None
+        tasks = read_tasks(train, **columns)
+        show(
+            f"{train.name}: {len(tasks)} tasks, {int(tasks.rows.sum())} rows, {tasks.kind}; {len(states)} "
+            f"split{'s' if len(states) > 1 else ''}, {test:.0%} of the {'groups' if group else 'tasks'} held out each time."
+        )
+        results = []
+        with working(f"{len(states)} splits") as progress:
+            for number, state in enumerate(states):
+                part = partly(progress, number, len(states))
+                results.append(_one_split(tasks, state, test, categorical, guard, protocol, part))
+    report(results, states, metric)
+    _write(results, states, json_out, csv_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A setting of a stored prior, in the form of an option."""
+
+    value: str
+
+
+def _states(splits: str | None) -> list[int]:
+    from upstairs.cli.common import whole_numbers
+
+    if splits is None:
+        return [0, 1, 2]
+    if splits.isdigit() and int(splits) > 0:
+        return list(range(int(splits)))
+    return whole_numbers(splits, "--splits", least=0)
+
+
+def fitting(tasks: Any, settings: Any) -> Any:
+    """Leave out columns that a prior does not know, and say which."""
+    from upstairs.cli.common import say
+    from upstairs.tasks.task import Task
+
+    encoder, known = settings["encoder"], tasks[0].columns
+    names = [column["name"] for column in encoder["columns"]]
+    extra = [name for name in known if name not in names] if encoder["named"] and isinstance(known, tuple) else []
+    if not extra or any(name not in known for name in names):
+        return tasks
+    say(f"Not used, as the prior does not know them: {', '.join(extra)}.")
+    return tasks.map(lambda task: Task(task.X.select(names), task.y, name=task.name, kind=task.kind, group=task.group))
+
+
+def measure(
+    meta: Any, tasks: Any, train: Any, state: int, guard: bool, protocol: dict[str, Any], progress: Any = None, seconds: float = 0.0
+) -> Any:
+    """Evaluate a fitted meta-learner, and with ``guard`` the same prior guarded beside it."""
+    from sklearn.base import clone
+
+    import upstairs.evaluate
+
+    learners = {NAME: meta}
+    if guard:
+        learners[GUARDED] = clone(meta).set_params(guard=True)
+        learners[GUARDED].prior_ = meta.prior_
+        learners[GUARDED].plain_learner = meta.plain_learner  # one and the same baseline for both
+    result = upstairs.evaluate.evaluate(learners, tasks, train=train, random_state=state, progress=progress, **protocol)
+    return replace(result, meta_seconds={**result.meta_seconds, **dict.fromkeys(learners, seconds)})
+
+
+def partly(progress: Callable[[int, int], None], number: int, parts: int) -> Callable[[int, int], None]:
+    """Report the progress of one of several equal parts as that of the whole."""
+    progress(1000 * number, 1000 * parts)
+    return lambda done, total: progress(1000 * number + 1000 * done // max(total, 1), 1000 * parts)
+
+
+def _one_split(
+    tasks: Any, state: int, test: float, categorical: Sequence[str] | None, guard: bool, protocol: dict[str, Any], progress: Any
+) -> Any:
+    import time
+
+    from upstairs.cli.common import split_names
+    from upstairs.learners.neural_network import MetaNeuralNetwork
+
+    known, _, held_out = tasks.split(valid=0.0, test=test, random_state=state)
+    columns = known[0].columns
+    codes = split_names(categorical, columns if isinstance(columns, tuple) else ())
+    start = time.perf_counter()
+    meta = MetaNeuralNetwork(categorical=tuple(codes)).meta_fit(known)
+    return measure(meta, held_out, known, state, guard, protocol, progress, time.perf_counter() - start)
+
+
+def report(results: Sequence[Any], states: Sequence[int], metric: str | None = None) -> None:
+    """Show one table a number of shots over all splits, then every split, then the notes."""
+    from upstairs.cli.common import show
+    from upstairs.evaluate.metrics import METRICS
+    from upstairs.evaluate.result import EvaluationResult
+    from upstairs.report import result_table, split_table
+
+    whole = EvaluationResult.concatenate(results)
+    measured = METRICS[metric or whole.metric]
+    show("", f"{measured.name} ({measured.said}): {measured.meaning}")
+    for shots in whole.shots:
+        rows = whole.table(shots, metric)
+        if not rows:
+            continue
+        tasks = rows[0].tasks
+        show("", f"{shots} support {'row' if shots == 1 else 'rows'}, {tasks} test tasks", result_table(whole, shots, metric))
+        if len(results) > 1:
+            show("", f"{shots} support {'row' if shots == 1 else 'rows'}, every split", split_table(results, states, shots, metric))
+    learning = ", ".join(f"{name} {seconds / len(results):.2f} s" for name, seconds in whole.meta_seconds.items() if seconds >= 0.005)
+    show("")
+    if learning:
+        show(f"Learning from the training tasks took, a split: {learning}.")
+    notes = [*whole.notes, *dict.fromkeys(str(entry) for entry in whole.left_out)]
+    show(*(f"note: {note}" for note in notes))
+
+
+def _write(results: Sequence[Any], states: Sequence[int], json_out: Path | None, csv_out: Path | None) -> None:
+    import csv
+    import json
+
+    from upstairs.cli.common import say
+    from upstairs.evaluate.result import EvaluationResult
+
+    if json_out is None and csv_out is None:
+        return
+    whole = EvaluationResult.concatenate(results)
+    if json_out is not None:
+        json_out.write_text(json.dumps({"random_states": list(states), **whole.to_dict()}, allow_nan=False), encoding="utf-8")
+        say(f"Everything is in {json_out}")
+    if csv_out is not None:
+        columns = {name: column.tolist() for name, column in whole.columns.items()}
+        columns["split"] = [states[number] for number in columns["split"]]
+        with csv_out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([("" if value != value else value) for value in line] for line in zip(*columns.values(), strict=True))
+        say(f"Records are in {csv_out}")

@@ -1,0 +1,123 @@
+"""``upstairs fit``: learn a prior over the tasks of a file."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from upstairs.cli.options import (
+    Categorical,
+    Drop,
+    Group,
+    KindOption,
+    LabelsOption,
+    Seed,
+    Source,
+    Target,
+    TaskColumn,
+)
+
+__all__ = ["fit"]
+
+
+class Learner(str, Enum):
+    """Families of learners."""
+
+    neural_network = "neural-network"
+
+
+class Method(str, Enum):
+    """How a task is learned."""
+
+    auto = "auto"
+    bayesian_linear = "bayesian-linear"
+    prototype = "prototype"
+
+
+class PriorMean(str, Enum):
+    """What a task starts from."""
+
+    auto = "auto"
+    linear = "linear"
+    ridge = "ridge"
+    boosting = "boosting"
+
+
+def fit(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the prior goes: a new folder, or an earlier prior.")],
+    task: TaskColumn = None,
+    target: Target = None,
+    group: Group = None,
+    kind: KindOption = None,
+    labels: LabelsOption = None,
+    categorical: Categorical = None,
+    drop: Drop = None,
+    shots: Annotated[
+        str | None, typer.Option("--shots", metavar="N or N:N", help="Rows that a new task will have, such as 5 or 3:20.")
+    ] = None,
+    learner: Annotated[Learner, typer.Option("--learner", help="Family of learners.")] = Learner.neural_network,
+    method: Annotated[Method, typer.Option("--method", help="How one task is learned.")] = Method.auto,
+    prior_mean: Annotated[PriorMean, typer.Option("--prior-mean", help="What a task starts from.")] = PriorMean.auto,
+    guard: Annotated[bool, typer.Option("--guard", help="A task whose rows speak against the prior goes without it.")] = False,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the training rows beside the prior, to learn on later.")] = False,
+) -> None:
+    """Learn from many tasks what they have in common, and save it as a prior.
+
+    \b
+    Example:
+      upstairs fit sales.csv --task shop --target revenue --out prior/
+    """  # noqa: D301
+    from upstairs.cli.common import check_out, read_tasks, say, show, split_names, working
+    from upstairs.learners.neural_network import MetaNeuralNetwork
+    from upstairs.learners.registry import save
+
+    span = shot_range(shots)
+    check_out(out)
+    tasks = read_tasks(
+        source, task=task, target=target, group=group, kind=kind, labels=labels, categorical=categorical, drop=drop
+    )
+    known = tasks[0].columns
+    codes = split_names(categorical, known if isinstance(known, tuple) else ())
+    meta = MetaNeuralNetwork(
+        method.value, prior_mean=prior_mean.value, shots=span, categorical=tuple(codes), guard=guard, random_state=seed
+    )
+    with working(f"Learning from {len(tasks)} tasks"):
+        meta.meta_fit(tasks)
+    save(meta, out, resume=resume)
+    show(
+        f"Learned from {len(tasks)} tasks, {int(tasks.rows.sum())} rows: {tasks.kind}"
+        + (f", {tasks.labels} labels" if tasks.labels else "") + ".",
+        f"Chosen: {meta.prior_.settings['choice']}.",
+        f"Prior {meta.prior_.hash[:8]} is in {out}",
+    )
+    say(f"Next: upstairs adapt {out} NEW_FILE --target {target} --out model/")
+
+
+def shot_range(text: str | None) -> int | tuple[int, int] | None:
+    """A number of rows, or the least and the most, from ``5`` or ``3:20``.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> shot_range("5"), shot_range("3:20"), shot_range(None)
+    (5, (3, 20), None)
+    """
+    if text is None:
+        return None
+    low, colon, high = text.partition(":")
+    try:
+        span = (int(low), int(high if colon else low))
+    except ValueError:
+        span = (0, 0)
+    if not 1 <= span[0] <= span[1]:
+        raise ValueError(f"--shots takes a number of rows such as 5, or the least and the most such as 3:20, but got {text!r}.")
+    return span if colon else span[0]

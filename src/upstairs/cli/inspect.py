@@ -1,0 +1,130 @@
+"""``upstairs inspect``: what is inside a stored prior or model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Prior that upstairs fit wrote, or model of upstairs adapt.")],
+    largest: Annotated[int, typer.Option("--largest", metavar="N", help="So many of the largest weights are listed.")] = 10,
+) -> None:
+    """Show what is inside a prior or an adapted model: how it was chosen, columns, weights, sizes.
+
+    \b
+    Example:
+      upstairs inspect prior/
+    """  # noqa: D301
+    from upstairs.cli.common import load_any, show
+    from upstairs.learners.meta import MetaLearner
+    from upstairs.report import candidate_table, plain_table, weight_table
+
+    found = load_any(folder)
+    is_prior = isinstance(found, MetaLearner)
+    prior = found.prior_ if is_prior else found.prior
+    show(f"{folder}: {'a prior' if is_prior else 'an adapted model'} ({type(found).__name__})")
+    arrays = prior.arrays if prior is not None else {}
+    if not is_prior:
+        show(plain_table(("this model", ""), _model_lines(found)))
+        arrays = dict(found.adapted_.state)
+    if prior is None:
+        show("It was learned without a prior.")
+    else:
+        show(plain_table(("its prior", ""), _prior_lines(prior)), "", f"Chosen: {prior.settings['choice']}.")
+    if is_prior:
+        report = list(prior.settings.get("report", []))
+        if report:
+            show("", "Candidates, on tasks that they had not seen:", candidate_table(report))
+        if prior.settings["rule"] == "bayesian-linear":
+            show(*_weights(prior, largest, weight_table))
+    sizes = [(name, " x ".join(map(str, array.shape)) or "1", str(array.dtype)) for name, array in arrays.items()]
+    total = sum(array.nbytes for array in arrays.values()) / 1024
+    show("", f"Arrays{'' if is_prior else ' learned on this task'}, {total:.1f} KiB:", plain_table(("array", "shape", "type"), sizes))
+
+
+def _prior_lines(prior: Any) -> list[tuple[str, str]]:
+    settings = prior.settings
+    columns = [column["name"] + (" (category)" if column["kind"] == "category" else "") for column in settings["encoder"]["columns"]]
+    lines = [
+        ("hash", prior.hash),
+        ("family", prior.family),
+        ("kind", settings["kind"] + (f", {settings['labels']} labels" if settings.get("labels") else "")),
+        ("rule", settings["rule"]),
+        ("learned from", f"{prior.provenance.get('tasks', '?')} {_units(settings)}, {prior.provenance.get('rows', '?')} rows"),
+        ("support rows", _shots(settings.get("shots"))),
+        ("columns", f"{len(columns)}: {_some(columns)}"),
+    ]
+    if settings["classes"]:
+        lines.append(("classes", _some([str(label) for label in settings["classes"]])))
+    return lines
+
+
+def _units(settings: Any) -> str:
+    return "classes" if settings["rule"] == "prototype" else "tasks"
+
+
+def _shots(shots: Any) -> str:
+    if shots is None:
+        return "as many as came"
+    return " to ".join(map(str, shots)) if isinstance(shots, list) else str(shots)
+
+
+def _some(names: list[str], limit: int = 12) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _model_lines(model: Any) -> list[tuple[str, str]]:
+    adapted = model.adapted_
+    lines = [
+        ("rows", str(adapted.rows)),
+        ("used the prior", "yes" if adapted.used_prior else "no"),
+        ("familiarity", "unknown" if adapted.familiarity is None else f"{adapted.familiarity:.0f} of 100"),
+        ("numbers kept", str(sum(array.size for array in adapted.state.values()))),
+    ]
+    if adapted.reason:
+        lines.append(("guard", adapted.reason))
+    if hasattr(model, "classes_"):
+        lines.append(("classes", _some([str(label) for label in model.classes_])))
+    return lines
+
+
+def _weights(prior: Any, largest: int, weight_table: Any) -> list[Any]:
+    """Name the largest prior weights: mean over tasks, and how much they differ between tasks."""
+    import numpy as np
+
+    params = prior.group("params")
+    if not {"mean", "factor", "weight"} <= params.keys():
+        return []
+    classes = [str(label) for label in prior.settings["classes"]]
+    regression = prior.settings["kind"] == "regression"
+    mean, factor = (params[name][:, None] if regression else params[name] for name in ("mean", "factor"))
+    share = params["weight"] / params["weight"].sum()
+    middle = np.tensordot(share, mean, 1)  # latent column
+    square = np.tensordot(share, np.square(factor).sum(axis=3) + np.square(mean), 1)
+    spread = np.sqrt(np.maximum(square - np.square(middle), 0.0))
+    names = _feature_names(prior)
+    names += [f"pooled model {number + 1}" for number in range(middle.shape[1] - len(names))]
+    cells = [
+        (names[column] if len(middle) == 1 else f"{classes[latent]}: {names[column]}", float(middle[latent, column]), float(spread[latent, column]))
+        for latent in range(len(middle))
+        for column in range(middle.shape[1])
+    ]
+    cells.sort(key=lambda cell: -(abs(cell[1]) + cell[2]))
+    what = "columns and target in standard deviations" if regression else "columns in standard deviations, log odds"
+    what += f" of {classes[1]}" if len(classes) == 2 else ""
+    return ["", f"Largest weights of the prior ({what}):", weight_table(cells[:largest])]
+
+
+def _feature_names(prior: Any) -> list[str]:
+    names = ["constant"]
+    for column in prior.settings["encoder"]["columns"]:
+        if column["kind"] == "category":
+            names += [f"{column['name']} = {value}" for value in column["categories"]]
+        else:
+            names += [column["name"], *([f"{column['name']} missing"] if column["flag"] else [])]
+    return names

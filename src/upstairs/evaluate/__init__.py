@@ -1,0 +1,38 @@
+"""Every learner beside honest baselines, on the same frozen episodes, with paired statistics.
+
+``upstairs.evaluate`` is this package and, called, the function: `upstairs.evaluate.run.evaluate`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from upstairs.evaluate.cross_validate import meta_cross_validate
+from upstairs.evaluate.episodes import Episode, Episodes, LeftOut, freeze
+from upstairs.evaluate.result import EvaluationResult, Ratio, Row, Summary
+from upstairs.evaluate.run import evaluate
+
+__all__ = [
+    "Episode",
+    "Episodes",
+    "EvaluationResult",
+    "LeftOut",
+    "Ratio",
+    "Row",
+    "Summary",
+    "evaluate",
+    "freeze",
+    "meta_cross_validate",
+]
+
+
+class _Callable(ModuleType):
+    """Importing a part of this package binds its name in ``upstairs``; the name must stay callable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> EvaluationResult:
+        return evaluate(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,0 +1,267 @@
+"""From a plain description of a network to the module, and from the module to named arrays and back.
+
+A description is hashable, so that a compiled program can be kept for it, and turns into JSON for a prior. The arrays
+of a module are a flat dictionary by leaf path (``"layers.0.weight"``); a user's own module is a template that only
+code can give, and a stored prior fills it.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from upstairs.errors import PriorMismatchError
+from upstairs.nets.conv import Conv4
+from upstairs.nets.mlp import MLP, Activation
+
+__all__ = ["Arrays", "Net", "NetSpec", "OwnNet", "flatten", "forward", "unflatten"]
+
+Arrays: TypeAlias = Mapping[str, Any]
+"""A flat dictionary of named arrays."""
+
+
+class Net(abc.ABC):
+    """Where a module comes from: hashable, and equal to another one that builds the same structure."""
+
+    inputs: tuple[int, ...]
+    outputs: int
+
+    @abc.abstractmethod
+    def init(self, key: PRNGKeyArray) -> dict[str, Array]:
+        """Draw fresh arrays."""
+
+    @abc.abstractmethod
+    def module(self, arrays: Arrays) -> eqx.Module:
+        """Put arrays into the structure."""
+
+    @final
+    def __call__(self, arrays: Arrays, x: Float[Array, "row *input"]) -> Float[Array, "row output"]:
+        """Map rows through the network with these arrays; flat rows of an image net are brought into shape."""
+        return forward(self.module(arrays), x.reshape(x.shape[0], *self.inputs))
+
+
+@final
+@dataclass(frozen=True)
+class NetSpec(Net):
+    """One of the library's own networks.
+
+    Parameters
+    ----------
+    name : {"mlp", "conv4"}
+    inputs : tuple of int
+        ``(features,)`` for an MLP, ``(height, width, channels)`` for a convolution.
+    sizes : tuple of int
+        Widths of hidden layers, or channels of the blocks.
+    outputs : int
+        Width of the result. For ``"conv4"`` 0 means the flattened map itself; `outputs` then tells its width.
+    activation : {"relu", "tanh"}
+        For an MLP.
+    final : bool
+        Whether an MLP's outputs go through the activation too (features do, predictions do not).
+
+    Examples
+    --------
+    >>> spec = NetSpec("mlp", (3,), (8,), 2)
+    >>> arrays = spec.init(jax.random.key(0))
+    >>> sorted(arrays)
+    ['layers.0.bias', 'layers.0.weight', 'layers.1.bias', 'layers.1.weight']
+    >>> spec(arrays, jnp.zeros((5, 3))).shape
+    (5, 2)
+    >>> NetSpec.from_settings(spec.settings()) == spec
+    True
+    """
+
+    name: Literal["mlp", "conv4"]
+    inputs: tuple[int, ...]
+    sizes: tuple[int, ...]
+    outputs: int = 0
+    activation: Activation = "relu"
+    final: bool = False
+    flat: bool = dataclasses.field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        wanted = {"mlp": 1, "conv4": 3}
+        if self.name not in wanted:
+            raise ValueError(f"net must be 'mlp', 'conv4' or an Equinox module, but is {self.name!r}.")
+        if len(self.inputs) != wanted[self.name]:
+            shape = "(features,)" if self.name == "mlp" else "(height, width, channels)"
+            raise ValueError(f"A net of the kind {self.name!r} takes rows of shape {shape}, but inputs={self.inputs}.")
+        if self.name == "conv4" and min(self.inputs[:2]) >> len(self.sizes) == 0:
+            raise ValueError(
+                f"conv4 halves the image {len(self.sizes)} times, and {self.inputs[:2]} is too small for that; use "
+                "fewer sizes or larger images."
+            )
+        if self.name == "conv4" and self.outputs == 0:
+            height, width = (side >> len(self.sizes) for side in self.inputs[:2])
+            object.__setattr__(self, "outputs", height * width * self.sizes[-1])
+            object.__setattr__(self, "flat", True)
+        if self.outputs < 1:
+            raise ValueError(f"outputs must be at least 1, but is {self.outputs}.")
+
+    def settings(self) -> dict[str, Any]:
+        """JSON values from which `from_settings` makes the same description."""
+        values = dataclasses.asdict(self)
+        if values.pop("flat"):
+            values["outputs"] = 0
+        return values | {"inputs": list(self.inputs), "sizes": list(self.sizes)}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> NetSpec:
+        """Read what `settings` wrote."""
+        values = dict(settings)
+        return cls(**values | {"inputs": tuple(values["inputs"]), "sizes": tuple(values["sizes"])})
+
+    def init(self, key: PRNGKeyArray) -> dict[str, Array]:
+        """Draw fresh arrays."""
+        return flatten(self._fresh(key))
+
+    def module(self, arrays: Arrays) -> eqx.Module:
+        """Put arrays into the structure."""
+        return unflatten(_shapes(self), arrays)
+
+    def _fresh(self, key: PRNGKeyArray) -> eqx.Module:
+        if self.name == "mlp":
+            return MLP(self.inputs[0], self.sizes, self.outputs, key=key, activation=self.activation, final=self.final)
+        outputs = 0 if self.flat else self.outputs
+        return Conv4((self.inputs[0], self.inputs[1], self.inputs[2]), self.sizes, outputs, key=key)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OwnNet(Net):
+    """A user's own Equinox module as template: its structure is used, and its arrays are where learning starts.
+
+    The module is called on one example of shape ``inputs`` and returns a vector; it must not draw random numbers or
+    keep state. Two templates are equal where structure, shapes and all that is not an array are.
+
+    Examples
+    --------
+    >>> template = eqx.nn.MLP(3, 2, 8, 1, key=jax.random.key(0))
+    >>> net = OwnNet.of(template, (3,))
+    >>> net.outputs, net(net.init(jax.random.key(1)), jnp.zeros((5, 3))).shape
+    (2, (5, 2))
+    """
+
+    template: eqx.Module
+    inputs: tuple[int, ...]
+    outputs: int
+
+    @classmethod
+    def of(cls, template: eqx.Module, inputs: tuple[int, ...]) -> OwnNet:
+        """Look at a template once.
+
+        Raises
+        ------
+        PriorMismatchError
+            If the module does not map one example of that shape to a vector.
+        """
+        try:
+            shape = jax.eval_shape(template, jax.ShapeDtypeStruct(inputs, jnp.float32)).shape  # type: ignore[arg-type]
+        except Exception as error:
+            raise PriorMismatchError(
+                f"net must map one example of shape {inputs} to a vector, and calling it failed with '{error}'."
+            ) from error
+        if len(shape) != 1:
+            raise PriorMismatchError(f"net must map one example of shape {inputs} to a vector, but gives shape {shape}.")
+        return cls(template, inputs, shape[0])
+
+    def init(self, key: PRNGKeyArray) -> dict[str, Array]:
+        """Return the template's own arrays, whatever the key."""
+        return flatten(self.template)
+
+    def module(self, arrays: Arrays) -> eqx.Module:
+        """Put arrays into the structure."""
+        return unflatten(self.template, arrays)
+
+    def _identity(self) -> tuple[Any, ...]:
+        arrays, rest = eqx.partition(self.template, eqx.is_inexact_array)
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arrays))
+        leaves = tuple(
+            (leaf.shape, leaf.tobytes()) if isinstance(leaf, np.ndarray | jax.Array) else leaf
+            for leaf in jax.tree.leaves(jax.tree.map(_plain, rest))
+        )
+        return self.inputs, jax.tree.structure(self.template), shapes, leaves
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OwnNet) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        inputs, _, shapes, _ = self._identity()
+        return hash((inputs, shapes))
+
+
+def forward(module: eqx.Module, x: Float[Array, "row *input"]) -> Float[Array, "row output"]:
+    """Map rows through a module that is called on one example (ours take many at once)."""
+    if isinstance(module, MLP | Conv4):
+        return module(x)
+    return jax.vmap(module)(x)  # type: ignore[arg-type]
+
+
+def flatten(module: eqx.Module) -> dict[str, Any]:
+    """Name the floating-point arrays of a module by their paths, in the order of the module."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(module, eqx.is_inexact_array))
+    return {_name(path): leaf for path, leaf in leaves}
+
+
+def unflatten(template: Any, arrays: Arrays) -> Any:
+    """Fill the floating-point arrays of a template by name.
+
+    Raises
+    ------
+    PriorMismatchError
+        If an array is missing, too many, or of another shape; the message names the first.
+    """
+    wanted = flatten_shapes(template)
+    for name, shape in wanted.items():
+        if name not in arrays:
+            raise PriorMismatchError(f"The net has an array {name!r} of shape {shape}, and the stored arrays do not.")
+        if tuple(arrays[name].shape) != shape:
+            raise PriorMismatchError(
+                f"The net's array {name!r} has shape {shape}, and the stored one {tuple(arrays[name].shape)}; build "
+                "the net with the sizes that the prior was learned with."
+            )
+    odd = sorted(set(arrays) - set(wanted))
+    if odd:
+        raise PriorMismatchError(f"The stored array {odd[0]!r} has no place in the net; build the net as it was learned.")
+
+    def fill(path: Any, leaf: Any) -> Any:
+        name = _name(path)
+        return arrays[name] if name in wanted else leaf
+
+    return jax.tree_util.tree_map_with_path(fill, template)
+
+
+def flatten_shapes(template: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of the floating-point arrays of a module (or of the shapes of one) by path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(template)
+    return {_name(path): tuple(leaf.shape) for path, leaf in leaves if _is_float(leaf)}
+
+
+def _is_float(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and hasattr(leaf, "shape") and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _plain(leaf: Any) -> Any:
+    return np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf
+
+
+def _name(path: Any) -> str:
+    return ".".join(str(getattr(part, "name", getattr(part, "idx", getattr(part, "key", part)))) for part in path)
+
+
+
+
+@functools.cache
+def _shapes(spec: NetSpec) -> Any:
+    """Return the module with shapes in place of arrays; made once for each description."""
+    return jax.eval_shape(spec._fresh, jax.random.key(0))
