@@ -39,8 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _one_line
-            code = app([word for word in given if word != "--debug"] or ["--help"], standalone_mode=False, prog_name="upstairs")
+            code = app(
+                [word for word in given if word != "--debug"] or ["--help"], standalone_mode=False, prog_name="upstairs"
+            )
             sys.stdout.flush()
+        if code == STOPPED:  # newer versions of typer
+            return _said("stopped.", STOPPED)
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return _said("stopped.", STOPPED)
@@ -48,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # whoever read our output has gone; nothing is left to say
         return OWN_FAULT
     except Exception as error:
-        if type(error).__name__ == "Abort":  # what typer makes of Ctrl-C
+        if type(error).__name__ == "Abort":  # older ones
             return _said("stopped.", STOPPED)
         if debug:
             raise
@@ -57,16 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _sentence(error: Exception) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # wrong arguments, found by typer
-        return f"{error.format_message().strip()} See upstairs --help, or --help after a command.", WRONG_INPUT
+        said = error.format_message().strip().replace("Value error, ", "").rstrip(".")
+        return f"{said}. See upstairs --help, or --help after a command.", WRONG_INPUT
+    from upstairs.cli.common import in_options
     from upstairs.errors import UpstairsError
 
     if isinstance(error, UpstairsError):
-        return str(error), WRONG_INPUT
+        return in_options(str(error)), WRONG_INPUT
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}.", WRONG_INPUT
     if isinstance(error, OSError | ValueError):
-        return str(error), WRONG_INPUT
-    return f"a fault of the program ({type(error).__name__}: {error}); run the command with --debug to see where.", OWN_FAULT
+        return in_options(str(error)), WRONG_INPUT
+    return (
+        f"a fault of the program ({type(error).__name__}: {error}); run the command with --debug to see where.",
+        OWN_FAULT,
+    )
 
 
 def _said(message: str, code: int) -> int:

@@ -12,12 +12,20 @@ __all__ = ["adapt"]
 
 def adapt(
     prior: Annotated[Path, typer.Argument(metavar="PRIOR", help="Folder that upstairs fit wrote.")],
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV or Parquet file with the few rows of the new task.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV, TSV or Parquet file with the few rows of the new task.")
+    ],
     target: Annotated[str, typer.Option("--target", metavar="COL", help="Column that is to be predicted later.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the adapted model goes.")],
-    task: Annotated[str | None, typer.Option("--task", metavar="COL", help="Column that names the task, if the file has several.")] = None,
-    only: Annotated[str | None, typer.Option("--only", metavar="VALUE", help="The task to take, a value of the --task column.")] = None,
-    guard: Annotated[bool, typer.Option("--guard", help="Go without the prior if the rows clearly speak against it.")] = False,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="COL", help="Column that names the task, if the file has several.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="VALUE", help="The task to take, a value of the --task column.")
+    ] = None,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="Go without the prior if the rows clearly speak against it.")
+    ] = False,
 ) -> None:
     """Adapt a prior to one new task with a few rows, and save the model.
 
@@ -33,7 +41,8 @@ def adapt(
 
     check_out(out)
     meta = load_any(prior, meta=True)
-    features, whole = read_columns(source, meta.prior_, beside=[target, *([task] if task is not None else [])])
+    named = [task] if task is not None else []
+    features, whole = read_columns(source, meta.prior_, beside=[target, *named], text=named)
     rows = _rows_of(whole, source, task, only)
     if rows is not None:
         features, whole = features.take(rows), whole.take(rows)
@@ -44,7 +53,9 @@ def adapt(
     save(model, out)
     show(f"Adapted to {len(support)} rows" + (f" of {only}" if only is not None else "") + ".")
     if model.familiarity_ is not None:
-        show(f"Familiarity {model.familiarity_:.0f} of 100 (share of known tasks of this size that fit the prior worse).")
+        show(
+            f"Familiarity {model.familiarity_:.0f} of 100 (share of known tasks of this size that fit the prior worse)."
+        )
     if model.guard_reason_:
         show(f"Guard: {model.guard_reason_}.")
     for warning in noted:
@@ -66,7 +77,9 @@ def _rows_of(whole: Any, source: Path, task: str | None, only: str | None) -> li
     there = list(dict.fromkeys(repr(name) for name in names if name is not None))
     if only is None:
         if len(there) > 1:
-            raise TaskError(f"{source.name} holds {len(there)} tasks in {task!r}: {listed(there, 8)}; choose one with --only.")
+            raise TaskError(
+                f"{source.name} holds {len(there)} tasks in {task!r}: {listed(there, 8)}; choose one with --only."
+            )
         return None
     rows = [number for number, name in enumerate(names) if name == only]
     if not rows:

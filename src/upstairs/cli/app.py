@@ -19,18 +19,24 @@ __all__ = ["app"]
 app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
-        from upstairs import __version__
+        from importlib.metadata import PackageNotFoundError, version
 
-        typer.echo(f"upstairs {__version__}")
+        try:
+            typer.echo(f"upstairs {version('upstairs')}")
+        except PackageNotFoundError:
+            typer.echo("upstairs (not installed)")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
 def top(
     debug: Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Learn from many related tables what they have in common; a new one then needs a handful of rows.
 

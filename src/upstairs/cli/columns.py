@@ -15,8 +15,12 @@ from upstairs.tasks.table import Table
 
 __all__ = ["ColumnFacts", "facts_of", "facts_of_table", "suggest", "suspicions"]
 
-_CODE_NAME = re.compile(r"(^|[_\s.-])(id|ids|code|no|nr|num|number|zip|postcode|plz|key|index|uid|uuid|pin)$", re.IGNORECASE)
-_TARGET_NAME = re.compile(r"^(y|target|label|class|outcome|response|score|value|result)$|(_target|_label|_score)$", re.IGNORECASE)
+_CODE_NAME = re.compile(
+    r"(^|[_\s.-])(id|ids|code|no|nr|num|number|zip|postcode|plz|key|index|uid|uuid|pin)$", re.IGNORECASE
+)
+_TARGET_NAME = re.compile(
+    r"^(y|target|label|class|outcome|response|score|value|result)$|(_target|_label|_score)$", re.IGNORECASE
+)
 _FEW = 12
 _ENOUGH = 20
 
@@ -56,14 +60,24 @@ def facts_of_table(table: Table) -> list[ColumnFacts]:
 def _facts(name: str, values: np.ndarray) -> ColumnFacts:
     if values.dtype == object:
         present = [value for value in values.tolist() if value is not None]
-        distinct, counts = np.unique(np.array(present, dtype=str), return_counts=True) if present else (np.empty(0, str), np.empty(0))
+        distinct, counts = (
+            np.unique(np.array(present, dtype=str), return_counts=True) if present else (np.empty(0, str), np.empty(0))
+        )
         common = [str(word) for word in distinct[np.argsort(-counts, kind="stable")][:3]]
         more = ", ..." if len(distinct) > 3 else ""
         kind = "text" if present else "empty"
-        return ColumnFacts(name, kind, len(values), len(values) - len(present), len(distinct), ", ".join(common) + more, values)
+        return ColumnFacts(
+            name, kind, len(values), len(values) - len(present), len(distinct), ", ".join(common) + more, values
+        )
     present = values[~np.isnan(values)]
     distinct = np.unique(present)
-    kind = "whole numbers" if len(present) and np.all(present == np.round(present)) else "numbers" if len(present) else "empty"
+    kind = (
+        "whole numbers"
+        if len(present) and np.all(present == np.round(present))
+        else "numbers"
+        if len(present)
+        else "empty"
+    )
     shown = f"{distinct[0]:g} to {distinct[-1]:g}" if len(distinct) else ""
     return ColumnFacts(name, kind, len(values), len(values) - len(present), len(distinct), shown, values)
 
@@ -95,7 +109,12 @@ def suspicions(
             continue
         found += [(column.name, said) for said in _odd(column, column.name in categorical)]
         if goal is not None and column.distinct > 1 and _same(column, goal):
-            found.append((column.name, f"says the same as the target {goal.name!r} in every row: --drop it, unless it is known before"))
+            found.append(
+                (
+                    column.name,
+                    f"says the same as the target {goal.name!r} in every row: --drop it, unless it is known before",
+                )
+            )
     return found
 
 
@@ -111,23 +130,29 @@ def _odd(column: ColumnFacts, known: bool) -> list[str]:
     elif 2 * column.missing > column.rows:
         said.append(f"is missing in {100 * column.missing / column.rows:.0f} % of rows")
     if column.type == "whole numbers" and not known and column.distinct > 2:
-        said += _codes(column, present)
+        said += _codes(column)
     if column.type == "text" and column.distinct == present >= _ENOUGH:
         said.append("is different in every row, so it says nothing about others: --drop it")
     elif column.type == "text" and column.distinct > MAX_CATEGORIES:
-        said.append(f"has {column.distinct} values, of which the {MAX_CATEGORIES} most frequent count: --drop it, or make them fewer")
+        said.append(
+            f"has {column.distinct} values, of which the {MAX_CATEGORIES} most frequent count: --drop it, or make them fewer"
+        )
     return said
 
 
-def _codes(column: ColumnFacts, present: int) -> list[str]:
-    if column.distinct == present >= _ENOUGH:
+def _codes(column: ColumnFacts) -> list[str]:
+    if column.distinct == column.rows >= _ENOUGH:
         return ["is a different whole number in every row, like a row number: --drop it if it is one"]
     if _CODE_NAME.search(column.name):
         if column.distinct > MAX_CATEGORIES:
             return [f"looks like an identifier ({column.distinct} whole numbers): --drop it if it is one"]
-        return [f"looks like an identifier ({column.distinct} whole numbers): --categorical {column.name} if these are codes"]
+        return [
+            f"looks like an identifier ({column.distinct} whole numbers): --categorical {column.name} if these are codes"
+        ]
     if column.distinct <= _FEW:
-        return [f"holds only {column.distinct} whole numbers: --categorical {column.name} if these are codes, not amounts"]
+        return [
+            f"holds only {column.distinct} whole numbers: --categorical {column.name} if these are codes, not amounts"
+        ]
     return []
 
 
@@ -141,6 +166,8 @@ def _same(column: ColumnFacts, goal: ColumnFacts) -> bool:
         if both.sum() < 3 or np.ptp(left[both]) == 0 or np.ptp(right[both]) == 0:
             return False
         return bool(abs(np.corrcoef(left[both], right[both])[0, 1]) > 1 - 1e-9)
+    if 2 * max(column.distinct, goal.distinct) > column.rows:  # names that hardly repeat always go one to one
+        return False
     pairs = {(str(a), str(b)) for a, b in zip(left.tolist(), right.tolist(), strict=True)}
     return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
@@ -152,12 +179,20 @@ def suggest(facts: Sequence[ColumnFacts]) -> tuple[list[str], list[str]]:
         if column.trouble or column.missing == column.rows:
             continue
         each = column.rows / max(column.distinct, 1)
-        if column.type in ("text", "whole numbers") and column.missing == 0 and column.distinct >= 3 and each >= 2:
-            points = 2.0 * bool(_CODE_NAME.search(column.name)) + 1.0 * (column.type == "text") + 1.0 * (3 <= each <= 200)
-            points += 1.5 * bool(re.search(r"task|patient|subject|shop|store|site|school|user|machine|sensor", column.name, re.I))
+        if column.type in ("text", "whole numbers") and column.missing == 0 and column.distinct >= 5 and each >= 2:
+            points = (
+                2.0 * bool(_CODE_NAME.search(column.name)) + 1.0 * (column.type == "text") + 1.0 * (3 <= each <= 200)
+            )
+            points += 1.5 * bool(
+                re.search(r"task|patient|subject|shop|store|site|school|user|machine|sensor", column.name, re.I)
+            )
             tasks.append((-points, place, column.name))
         if column.distinct >= 2:
-            points = 3.0 * bool(_TARGET_NAME.search(column.name)) + 1.0 * (column.type == "numbers") + 1.0 * (place == len(facts) - 1)
+            points = (
+                3.0 * bool(_TARGET_NAME.search(column.name))
+                + 1.0 * (column.type == "numbers")
+                + 1.0 * (place == len(facts) - 1)
+            )
             points -= 2.0 * bool(_CODE_NAME.search(column.name))
             targets.append((-points, -place, column.name))
     first = [name for *_, name in sorted(tasks)[:3]]

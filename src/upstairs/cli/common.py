@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 __all__ = [
     "check_out",
+    "in_options",
+    "line_width",
     "load_any",
     "read_columns",
     "read_tasks",
@@ -21,7 +24,9 @@ __all__ = [
 ]
 
 _PIPE_WIDTH = 10_000
-"""Columns of a line that is not written to a terminal: nothing is cut or wrapped."""
+"""Characters of a line that is not written to a terminal: nothing is cut or wrapped."""
+
+_OPTIONS = "task|target|group|kind|labels|categorical|drop|order|method|prior_mean|shots|ways|queries|draws|baselines|metric|train"
 
 
 def say(message: str) -> None:
@@ -53,6 +58,13 @@ def show(*renderables: Any) -> None:
         sys.stdout.writelines(f"{line.rstrip()}\n" for line in text.get().splitlines() or [""])
 
 
+def line_width() -> int | None:
+    """Characters that fit into a line of the terminal; None where there is no terminal."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 @contextlib.contextmanager
 def working(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show on standard error, if it is a terminal, that work goes on; what is yielded takes (done, total)."""
@@ -62,10 +74,32 @@ def working(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         number = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(number, completed=done, total=total)
+
+
+def in_options(message: str) -> str:
+    """Say a message of the library in the words of the command line.
+
+    Examples
+    --------
+    >>> in_options("from_frame: there is no column 'shp' (task=); say kind='regression'")
+    "there is no column 'shp' (--task); say --kind regression"
+    """
+    message = re.sub(rf"\b({_OPTIONS})='([\w-]+)'", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", message)
+    message = re.sub(rf"\b({_OPTIONS})=(?=\w|\[)", lambda found: f"--{found[1].replace('_', '-')} ", message)
+    message = re.sub(rf"\b({_OPTIONS})=", lambda found: f"--{found[1].replace('_', '-')}", message)
+    if message.startswith("from_frame:\n"):
+        return f"{message.count(chr(10) + '- ')} things to correct:{message.removeprefix('from_frame:')}"
+    return message.removeprefix("from_frame: ")
 
 
 def split_names(given: Sequence[str] | str | None, columns: Sequence[str] = ()) -> list[str]:
@@ -104,7 +138,9 @@ def whole_numbers(text: str, option: str, *, least: int = 1) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < least:
-        raise ValueError(f"{option} takes whole numbers of at least {least} such as 5, 1,5,10 or {least}:7, but got {text!r}.")
+        raise ValueError(
+            f"{option} takes whole numbers of at least {least} such as 5, 1,5,10 or {least}:7, but got {text!r}."
+        )
     return list(dict.fromkeys(found))
 
 
@@ -135,8 +171,12 @@ def read_tasks(
         if task is not None:
             raise TaskError(f"'{source}' is a folder, in which every file is a task; leave --task {task} out.")
         if target is None:
-            raise TaskError(f"--target is missing: name the column to predict; upstairs doctor {source} lists the columns.")
-        return from_folder(source, target=target, categorical=split_names(categorical), drop=split_names(drop), **settings)
+            raise TaskError(
+                f"--target is missing: name the column to predict; upstairs doctor {source} lists the columns."
+            )
+        return from_folder(
+            source, target=target, categorical=split_names(categorical), drop=split_names(drop), **settings
+        )
     table = read_table(source, text=[name for name in (task, group) if name is not None])
     columns = table.schema.names
     targets = split_names(target, columns)
@@ -155,7 +195,7 @@ def read_tasks(
     )
 
 
-def read_columns(source: Path, prior: Any, *, beside: Sequence[str] = ()) -> tuple[Any, Any]:
+def read_columns(source: Path, prior: Any, *, beside: Sequence[str] = (), text: Sequence[str] = ()) -> tuple[Any, Any]:
     """Read a file for a prior: its feature columns in the prior's order, and the whole file.
 
     Columns that the prior does not know are left out, which is said on standard error.
@@ -167,6 +207,8 @@ def read_columns(source: Path, prior: Any, *, beside: Sequence[str] = ()) -> tup
         None: all columns but those beside.
     beside : sequence of str
         Columns that are used for something else.
+    text : sequence of str
+        Columns that stay text whatever their cells look like.
 
     Returns
     -------
@@ -180,7 +222,7 @@ def read_columns(source: Path, prior: Any, *, beside: Sequence[str] = ()) -> tup
     from upstairs.tasks.readers import read_table
     from upstairs.tasks.readers_common import check_columns, raise_together
 
-    table = read_table(source)
+    table = read_table(source, text=text)
     there = table.schema.names
     raise_together(source.name, check_columns(there, column=[name for name in beside]))
     encoder = {} if prior is None else prior.settings["encoder"]
@@ -215,7 +257,9 @@ def load_any(path: Path, *, meta: bool | None = None) -> Any:
 
     found = load(path)
     if meta is True and not isinstance(found, MetaLearner):
-        raise StorageError(f"'{path}' holds an adapted model, but a prior is needed; name the folder that upstairs fit wrote.")
+        raise StorageError(
+            f"'{path}' holds an adapted model, but a prior is needed; name the folder that upstairs fit wrote."
+        )
     if meta is False and isinstance(found, MetaLearner):
         raise StorageError(f"'{path}' holds a prior, but an adapted model is needed; make one with upstairs adapt.")
     return found

@@ -40,7 +40,8 @@ def _chicks(seed: int) -> None:
         "Chicks: real growth curves from river's ChickWeights. A task is one chick: after its first weighings, predict the later ones.",
         f"{len(chicks)} tasks of 2 to 12 rows; columns: time (days), diet. Every chick is held out once (5 folds).",
     )
-    results, chosen = [], {}
+    results: list[Any] = []
+    chosen: dict[str, list[int]] = {}
     with working("Chicks") as progress:
         for number, (train, held) in enumerate(folds(chicks.groups, 5, seed)):
             part = partly(progress, number, 5)
@@ -62,7 +63,8 @@ def _digits(seed: int) -> None:
         "Digits: real images from scikit-learn. A task is to tell apart two digits that were never seen in training, from a few images.",
         f"{len(pool)} digits, {len(pool.y)} images of 64 pixels: 6 digits to learn from, 2 to choose with, 2 for the test; 5 such splits.",
     )
-    results, chosen = [], {}
+    results: list[Any] = []
+    chosen: dict[str, list[int]] = {}
     with working("Digits") as progress:
         for number in range(5):
             part = partly(progress, number, 5)
@@ -102,7 +104,9 @@ def _name(meta: Any) -> str:
     return str(meta.prior_.settings["choice"]).partition(":")[0]
 
 
-def _measured(meta: Any, test: Any, train: Any, shots: list[int], queries: int | None, draws: int, progress: Any, **settings: Any) -> Any:
+def _measured(
+    meta: Any, test: Any, train: Any, shots: list[int], queries: int | None, draws: int, progress: Any, **settings: Any
+) -> Any:
     from upstairs.cli.evaluate import measure
 
     protocol = {"shots": shots, "queries": queries, "draws": draws, **settings}
@@ -120,14 +124,15 @@ def _chosen(chosen: dict[str, list[int]], last: Any) -> None:
 
 
 def _table(results: list[Any]) -> None:
-    from upstairs.cli.common import show
+    from upstairs.cli.common import line_width, show
     from upstairs.evaluate.metrics import METRICS
     from upstairs.evaluate.result import EvaluationResult
-    from upstairs.report import result_table
+    from upstairs.report import result_tables
 
     whole = EvaluationResult.concatenate(results)
     metric = METRICS[whole.metric]
     show(f"{metric.name} ({metric.said}): {metric.meaning}")
     for shots in whole.shots:
         tasks = whole.table(shots)[0].tasks
-        show("", f"{shots} support {'row' if shots == 1 else 'rows'}{' a class' if whole.labels == 'own' else ''}, {tasks} test tasks", result_table(whole, shots))
+        said = f"{shots} support {'row' if shots == 1 else 'rows'}{' a class' if whole.labels == 'own' else ''}, {tasks} test tasks"
+        show("", said, *result_tables(whole, shots, width=line_width()))

@@ -32,7 +32,9 @@ def doctor(
     categorical: Categorical = None,
     drop: Drop = None,
     shots: Annotated[int, typer.Option("--shots", min=1, help="Rows that a new task will have.")] = 5,
-    test: Annotated[float, typer.Option("--test", min=0.01, max=0.9, help="Share of tasks held out in an evaluation.")] = 0.25,
+    test: Annotated[
+        float, typer.Option("--test", min=0.01, max=0.9, help="Share of tasks held out in an evaluation.")
+    ] = 0.25,
     seed: Seed = 0,
 ) -> None:
     """Look at a file before learning from it: tasks, columns, odd things, what fits, how small a gain could be seen.
@@ -60,9 +62,12 @@ def doctor(
         facts = facts_of(frame)
         show(f"{source.name}: {frame.num_rows} rows, {frame.num_columns} columns", column_table(facts))
         left_out = [*split_names(drop, frame.schema.names), *(name for name in (task, group) if name is not None)]
+        left_out += targets if len(targets := split_names(target, frame.schema.names)) > 1 else []
         codes = split_names(categorical, frame.schema.names)
         _show_findings(suspicions(facts, target=target, aside=left_out, categorical=codes))
-    tasks = read_tasks(source, task=task, target=target, group=group, kind=kind, labels=labels, categorical=categorical, drop=drop)
+    tasks = read_tasks(
+        source, task=task, target=target, group=group, kind=kind, labels=labels, categorical=categorical, drop=drop
+    )
     try:
         first = concatenate_columns(list(tasks))
     except PriorMismatchError as error:
@@ -90,7 +95,11 @@ def _columns_only(source: Path, task: str | None, target: str | None) -> None:
 
     file = source
     if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.is_file() and path.suffix in (".csv", ".tsv", ".gz", ".parquet", ".pq"))
+        files = sorted(
+            path
+            for path in source.iterdir()
+            if path.is_file() and path.suffix in (".csv", ".tsv", ".gz", ".parquet", ".pq")
+        )
         if not files:
             raise TaskError(f"'{source}' has no CSV, TSV or Parquet file; correct the path.")
         file = files[0]
@@ -111,7 +120,9 @@ def _columns_only(source: Path, task: str | None, target: str | None) -> None:
         show("No column has two values or more that could be a target.")
     else:
         show(f"Could name the task: {', '.join(task_names)}. Could be the target: {', '.join(target_names)}.")
-        show(f"Next, if that is right: upstairs doctor {source} --task {_quoted(task_names[0])} --target {_quoted(target_names[0])}")
+        show(
+            f"Next, if that is right: upstairs doctor {source} --task {_quoted(task_names[0])} --target {_quoted(target_names[0])}"
+        )
 
 
 def _quoted(name: str) -> str:
@@ -134,13 +145,19 @@ def _about_tasks(tasks: Any, kind_given: bool, grouped: bool) -> list[str]:
 
     rows = tasks.rows
     small = tasks[int(np.argmin(rows))].name
-    said = [f"Tasks: {len(tasks)} with {rows.min()} to {rows.max()} rows, median {np.median(rows):g} (smallest: {small})"]
+    said = [
+        f"Tasks: {len(tasks)} with {rows.min()} to {rows.max()} rows, median {np.median(rows):g} (smallest: {small})"
+    ]
     if grouped:
         said.append(f"Groups: {len(set(tasks.groups))}")
     if tasks.kind == "regression":
         y = np.concatenate([task.y for task in tasks])
         inside = np.concatenate([task.y - task.y.mean() for task in tasks])
-        why = "as you say" if kind_given else f"{len(np.unique(y))} different numbers; --kind classification if these are labels"
+        why = (
+            "as you say"
+            if kind_given
+            else f"{len(np.unique(y))} different numbers; --kind classification if these are labels"
+        )
         between = 100 * (1 - np.square(inside).sum() / max(np.square(y - y.mean()).sum(), 1e-300))
         said += [
             f"Kind: regression ({why})",
@@ -166,7 +183,10 @@ def _learners(tasks: Any, mismatch: str) -> list[str]:
     if mismatch:
         return ["Learners: none applies yet.", f"  {mismatch}"]
     if len(tasks) < FEWEST_TASKS:
-        return ["Learners: none applies yet.", f"  There are {len(tasks)} tasks, and at least {FEWEST_TASKS} are needed; 20 or more are better."]
+        return [
+            "Learners: none applies yet.",
+            f"  {len(tasks)} tasks, and at least {FEWEST_TASKS} are needed; 20 or more are better.",
+        ]
     said = ["Learners (--learner neural-network):"]
     own = tasks.labels == "own"
     if own:
@@ -181,7 +201,9 @@ def _learners(tasks: Any, mismatch: str) -> list[str]:
             f"  prototype: does not apply, as it needs tasks with classes of their own and {what}",
         ]
     if len(set(tasks.groups)) < 10:
-        said.append(f"  With {len(set(tasks.groups))} tasks or groups little can be learned about how they differ; 20 or more are better.")
+        said.append(
+            f"  With {len(set(tasks.groups))} tasks or groups little can be learned about how they differ; 20 or more are better."
+        )
     return said
 
 
@@ -196,13 +218,17 @@ def _power(tasks: Any, shots: int, test: float, seed: int) -> list[str]:
     title = f"How small a gain could be seen, with {shots} support rows:"
     if spread is None:
         assumed = 0.5
-        reason = "labels of a task's own" if tasks.labels == "own" else f"too few {word} with more than {shots} rows to estimate it"
+        reason = (
+            "labels of a task's own"
+            if tasks.labels == "own"
+            else f"too few {word} with more than {shots} rows to estimate it"
+        )
         basis = f"  Assumed: the difference of two learners has an sd of {assumed:.0%} of the loss from task to task ({reason})."
         sd = assumed
     else:
         sd = spread.sd
         better, other = spread.methods
-        shown = ", ".join(f"{name} {loss:.3f}" for name, loss in spread.losses.items())
+        shown = ", ".join(f"{name} {loss:.3g}" for name, loss in spread.losses.items())
         what = "squared error in units of the target's variance" if tasks.kind == "regression" else "log loss"
         basis = (
             f"  Estimated on {spread.units} {word}: {better!r} against {other!r} differ by an sd of {sd:.0%} of the loss from task to "
@@ -211,6 +237,8 @@ def _power(tasks: Any, shots: int, test: float, seed: int) -> list[str]:
     lines = [title, basis]
     for number, how in ((held, f"held out once ({test:.0%})"), (units, "all held out in turn")):
         small = smallest_difference(sd, number)
-        lines.append(f"  {number} {word} {how}: a gain of {small:.1%} of the loss or more would be found in 4 of 5 cases (5 % level).")
+        lines.append(
+            f"  {number} {word} {how}: a gain of {small:.1%} of the loss or more would be found in 4 of 5 cases (5 % level)."
+        )
     lines.append(f"  To see a gain of 5 %, hold out {tasks_needed(sd, 0.05)} {word}.")
     return lines

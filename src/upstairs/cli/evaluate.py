@@ -18,10 +18,15 @@ GUARDED = "neural-network, guard"
 
 
 def evaluate(
-    prior: Annotated[Path | None, typer.Argument(metavar="[PRIOR", help="Folder of a prior to measure on the tasks of FILE.")] = None,
-    source: Annotated[Path | None, typer.Argument(metavar="FILE]", help="File (or folder) of test tasks for PRIOR.")] = None,
+    prior: Annotated[
+        Path | None, typer.Argument(metavar="PRIOR", help="Folder of a prior to measure on the tasks of FILE.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="File (or folder) of test tasks for PRIOR.")
+    ] = None,
     train: Annotated[
-        Path | None, typer.Option("--train", metavar="FILE", help="File (or folder) of tasks; without PRIOR some are held out for the test.")
+        Path | None,
+        typer.Option("--train", metavar="FILE", help="File (or folder) of tasks; without PRIOR some are held out."),
     ] = None,
     task: TaskColumn = None,
     target: Target = None,
@@ -31,21 +36,39 @@ def evaluate(
     categorical: Categorical = None,
     drop: Drop = None,
     order: Annotated[
-        str | None, typer.Option("--order", metavar="COL", help="First rows by this column are support, later ones are predicted.")
+        str | None,
+        typer.Option("--order", metavar="COL", help="First rows by this column are support, later ones are predicted."),
     ] = None,
-    shots: Annotated[str, typer.Option("--shots", metavar="N,N", help="Support rows (a class, for own labels): 5, or 1,5,10.")] = "5",
-    ways: Annotated[int | None, typer.Option("--ways", min=2, help="Classes a test task, for labels of its own.")] = None,
+    shots: Annotated[
+        str, typer.Option("--shots", metavar="N,N", help="Support rows (a class, for own labels): 5, or 1,5,10.")
+    ] = "5",
+    ways: Annotated[
+        int | None, typer.Option("--ways", min=2, help="Classes a test task, for labels of its own.")
+    ] = None,
     splits: Annotated[
-        str | None, typer.Option("--splits", metavar="N or N:N", help="How often tasks are held out; 8 and 0:7 are both 8 splits. 3 if not given.")
+        str | None,
+        typer.Option(
+            "--splits", metavar="N or N:N", help="How often tasks are held out; 8 is the same as 0:7. 3 if not given."
+        ),
     ] = None,
-    test: Annotated[float, typer.Option("--test", min=0.01, max=0.9, help="Share of tasks (or groups) held out each time.")] = 0.25,
+    test: Annotated[
+        float, typer.Option("--test", min=0.01, max=0.9, help="Share of tasks (or groups) held out each time.")
+    ] = 0.25,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Draws of support rows a task.")] = 3,
-    queries: Annotated[str, typer.Option("--queries", metavar="N or all", help="Rows to predict a task, at most.")] = "all",
-    baselines: Annotated[str, typer.Option("--baselines", metavar="NAMES", help="Names with commas, or auto: all that apply.")] = "auto",
-    metric: Annotated[str | None, typer.Option("--metric", help="What is compared. mse, auc or accuracy if not given.")] = None,
+    queries: Annotated[
+        str, typer.Option("--queries", metavar="N or all", help="Rows to predict a task, at most.")
+    ] = "all",
+    baselines: Annotated[
+        str, typer.Option("--baselines", metavar="NAMES", help="Names with commas, or auto: all that apply.")
+    ] = "auto",
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="What is compared. mse, auc or accuracy if not given.")
+    ] = None,
     guard: Annotated[bool, typer.Option("--guard", help="Measure the learner with guard=True, too.")] = False,
     json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
-    csv_out: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line a learner and episode.")] = None,
+    csv_out: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write one line a learner and episode.")
+    ] = None,
     n_jobs: Annotated[int, typer.Option("--n-jobs", help="Processes.")] = 1,
 ) -> None:
     """Measure the learner beside honest baselines, on tasks that it has not seen.
@@ -63,16 +86,20 @@ def evaluate(
     if prior is None and train is None:
         raise ValueError("Nothing to evaluate: give --train FILE, or the folder of a PRIOR and a FILE with test tasks.")
     if prior is not None and source is None:
-        raise ValueError(f"'{prior}' needs a FILE with test tasks after it; to hold out tasks of one file, give --train FILE alone.")
+        raise ValueError(
+            f"'{prior}' needs a FILE with test tasks after it; to hold out tasks of one file, give --train FILE alone."
+        )
     states = _states(splits) if prior is None else [0]
     if prior is not None and splits is not None:
-        raise ValueError("--splits holds out tasks of --train FILE, but with a PRIOR all tasks of FILE are test tasks; use --draws.")
+        raise ValueError(
+            "--splits holds out tasks of --train FILE, but with a PRIOR all tasks of FILE are test tasks; use --draws."
+        )
     protocol: dict[str, Any] = {
         "shots": whole_numbers(shots, "--shots"),
         "ways": ways,
         "queries": None if queries == "all" else whole_numbers(queries, "--queries")[0],
         "draws": draws,
-        "baselines": baselines if baselines == "auto" else [name.strip() for name in baselines.split(",") if name.strip()],
+        "baselines": baselines if baselines == "auto" else _baselines(baselines),
         "metric": metric,
         "n_jobs": n_jobs,
         "order": True if order else None,
@@ -85,7 +112,10 @@ def evaluate(
         assert source is not None
         meta = load_any(prior, meta=True)
         settings = meta.prior_.settings
-        columns["kind"], columns["labels"] = kind or _Word(settings["kind"]), labels or (settings["labels"] and _Word(settings["labels"]))
+        columns["kind"], columns["labels"] = (
+            kind or _Word(settings["kind"]),
+            labels or (settings["labels"] and _Word(settings["labels"])),
+        )
         tasks = fitting(read_tasks(source, **columns), settings)
         known = None if train is None else fitting(read_tasks(train, **columns), settings)
         with working(f"Measuring on {len(tasks)} tasks") as progress:
@@ -114,6 +144,26 @@ class _Word:
     value: str
 
 
+def _baselines(text: str) -> list[str]:
+    """Names between commas; a name may hold a comma itself.
+
+    Raises
+    ------
+    ValueError
+        For a name that no baseline has.
+    """
+    from upstairs.learners.baselines import BASELINES
+
+    words, names = [word.strip() for word in text.split(",") if word.strip()], []
+    while words:
+        name = next((", ".join(words[:length]) for length in (2, 1) if ", ".join(words[:length]) in BASELINES), None)
+        if name is None:
+            raise ValueError(f"--baselines holds {words[0]!r}, but known are {'; '.join(BASELINES)}.")
+        names.append(name)
+        words = words[name.count(",") + 1 :]
+    return names
+
+
 def _states(splits: str | None) -> list[int]:
     from upstairs.cli.common import whole_numbers
 
@@ -139,19 +189,26 @@ def fitting(tasks: Any, settings: Any) -> Any:
 
 
 def measure(
-    meta: Any, tasks: Any, train: Any, state: int, guard: bool, protocol: dict[str, Any], progress: Any = None, seconds: float = 0.0
+    meta: Any,
+    tasks: Any,
+    train: Any,
+    state: int,
+    guard: bool,
+    protocol: dict[str, Any],
+    progress: Any = None,
+    seconds: float = 0.0,
 ) -> Any:
     """Evaluate a fitted meta-learner, and with ``guard`` the same prior guarded beside it."""
     from sklearn.base import clone
 
-    import upstairs.evaluate
+    from upstairs.evaluate.run import evaluate as run
 
     learners = {NAME: meta}
     if guard:
         learners[GUARDED] = clone(meta).set_params(guard=True)
         learners[GUARDED].prior_ = meta.prior_
         learners[GUARDED].plain_learner = meta.plain_learner  # one and the same baseline for both
-    result = upstairs.evaluate.evaluate(learners, tasks, train=train, random_state=state, progress=progress, **protocol)
+    result = run(learners, tasks, train=train, random_state=state, progress=progress, **protocol)
     return replace(result, meta_seconds={**result.meta_seconds, **dict.fromkeys(learners, seconds)})
 
 
@@ -162,7 +219,13 @@ def partly(progress: Callable[[int, int], None], number: int, parts: int) -> Cal
 
 
 def _one_split(
-    tasks: Any, state: int, test: float, categorical: Sequence[str] | None, guard: bool, protocol: dict[str, Any], progress: Any
+    tasks: Any,
+    state: int,
+    test: float,
+    categorical: Sequence[str] | None,
+    guard: bool,
+    protocol: dict[str, Any],
+    progress: Any,
 ) -> Any:
     import time
 
@@ -179,10 +242,10 @@ def _one_split(
 
 def report(results: Sequence[Any], states: Sequence[int], metric: str | None = None) -> None:
     """Show one table a number of shots over all splits, then every split, then the notes."""
-    from upstairs.cli.common import show
+    from upstairs.cli.common import in_options, line_width, show
     from upstairs.evaluate.metrics import METRICS
     from upstairs.evaluate.result import EvaluationResult
-    from upstairs.report import result_table, split_table
+    from upstairs.report import result_tables, split_table
 
     whole = EvaluationResult.concatenate(results)
     measured = METRICS[metric or whole.metric]
@@ -191,16 +254,17 @@ def report(results: Sequence[Any], states: Sequence[int], metric: str | None = N
         rows = whole.table(shots, metric)
         if not rows:
             continue
-        tasks = rows[0].tasks
-        show("", f"{shots} support {'row' if shots == 1 else 'rows'}, {tasks} test tasks", result_table(whole, shots, metric))
+        said = f"{shots} support {'row' if shots == 1 else 'rows'}{' a class' if whole.labels == 'own' else ''}"
+        show("", f"{said}, {rows[0].tasks} test tasks", *result_tables(whole, shots, metric, width=line_width()))
         if len(results) > 1:
-            show("", f"{shots} support {'row' if shots == 1 else 'rows'}, every split", split_table(results, states, shots, metric))
-    learning = ", ".join(f"{name} {seconds / len(results):.2f} s" for name, seconds in whole.meta_seconds.items() if seconds >= 0.005)
-    show("")
+            show("", f"{said}, every split", split_table(results, states, shots, metric))
+    learning = ", ".join(
+        f"{name} {seconds / len(results):.2f} s" for name, seconds in whole.meta_seconds.items() if seconds >= 0.005
+    )
     if learning:
-        show(f"Learning from the training tasks took, a split: {learning}.")
+        show("", f"Learning from the training tasks took, a split: {learning}.")
     notes = [*whole.notes, *dict.fromkeys(str(entry) for entry in whole.left_out)]
-    show(*(f"note: {note}" for note in notes))
+    show(*(["", *(f"note: {in_options(note)}" for note in notes)] if notes else []))
 
 
 def _write(results: Sequence[Any], states: Sequence[int], json_out: Path | None, csv_out: Path | None) -> None:
@@ -214,7 +278,9 @@ def _write(results: Sequence[Any], states: Sequence[int], json_out: Path | None,
         return
     whole = EvaluationResult.concatenate(results)
     if json_out is not None:
-        json_out.write_text(json.dumps({"random_states": list(states), **whole.to_dict()}, allow_nan=False), encoding="utf-8")
+        json_out.write_text(
+            json.dumps({"random_states": list(states), **whole.to_dict()}, allow_nan=False), encoding="utf-8"
+        )
         say(f"Everything is in {json_out}")
     if csv_out is not None:
         columns = {name: column.tolist() for name, column in whole.columns.items()}
@@ -222,5 +288,7 @@ def _write(results: Sequence[Any], states: Sequence[int], json_out: Path | None,
         with csv_out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
-            writer.writerows([("" if value != value else value) for value in line] for line in zip(*columns.values(), strict=True))
+            writer.writerows(
+                [("" if value != value else value) for value in line] for line in zip(*columns.values(), strict=True)
+            )
         say(f"Records are in {csv_out}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,13 +23,13 @@ from upstairs.cli.options import (
 __all__ = ["fit"]
 
 
-class Learner(str, Enum):
+class Learner(StrEnum):
     """Families of learners."""
 
     neural_network = "neural-network"
 
 
-class Method(str, Enum):
+class Method(StrEnum):
     """How a task is learned."""
 
     auto = "auto"
@@ -37,7 +37,7 @@ class Method(str, Enum):
     prototype = "prototype"
 
 
-class PriorMean(str, Enum):
+class PriorMean(StrEnum):
     """What a task starts from."""
 
     auto = "auto"
@@ -48,7 +48,9 @@ class PriorMean(str, Enum):
 
 def fit(
     source: Source,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the prior goes: a new folder, or an earlier prior.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Where the prior goes: a new folder, or an earlier prior.")
+    ],
     task: TaskColumn = None,
     target: Target = None,
     group: Group = None,
@@ -57,14 +59,19 @@ def fit(
     categorical: Categorical = None,
     drop: Drop = None,
     shots: Annotated[
-        str | None, typer.Option("--shots", metavar="N or N:N", help="Rows that a new task will have, such as 5 or 3:20.")
+        str | None,
+        typer.Option("--shots", metavar="N or N:N", help="Rows that a new task will have, such as 5 or 3:20."),
     ] = None,
     learner: Annotated[Learner, typer.Option("--learner", help="Family of learners.")] = Learner.neural_network,
     method: Annotated[Method, typer.Option("--method", help="How one task is learned.")] = Method.auto,
     prior_mean: Annotated[PriorMean, typer.Option("--prior-mean", help="What a task starts from.")] = PriorMean.auto,
-    guard: Annotated[bool, typer.Option("--guard", help="A task whose rows speak against the prior goes without it.")] = False,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="A task whose rows speak against the prior goes without it.")
+    ] = False,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the training rows beside the prior, to learn on later.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the training rows beside the prior, to learn on later.")
+    ] = False,
 ) -> None:
     """Learn from many tasks what they have in common, and save it as a prior.
 
@@ -91,7 +98,8 @@ def fit(
     save(meta, out, resume=resume)
     show(
         f"Learned from {len(tasks)} tasks, {int(tasks.rows.sum())} rows: {tasks.kind}"
-        + (f", {tasks.labels} labels" if tasks.labels else "") + ".",
+        + (f", {tasks.labels} labels" if tasks.labels else "")
+        + ".",
         f"Chosen: {meta.prior_.settings['choice']}.",
         f"Prior {meta.prior_.hash[:8]} is in {out}",
     )
@@ -119,5 +127,7 @@ def shot_range(text: str | None) -> int | tuple[int, int] | None:
     except ValueError:
         span = (0, 0)
     if not 1 <= span[0] <= span[1]:
-        raise ValueError(f"--shots takes a number of rows such as 5, or the least and the most such as 3:20, but got {text!r}.")
+        raise ValueError(
+            f"--shots takes a number of rows such as 5, or the least and the most such as 3:20, but got {text!r}."
+        )
     return span if colon else span[0]

@@ -11,8 +11,12 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Prior that upstairs fit wrote, or model of upstairs adapt.")],
-    largest: Annotated[int, typer.Option("--largest", metavar="N", help="So many of the largest weights are listed.")] = 10,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Prior that upstairs fit wrote, or model of upstairs adapt.")
+    ],
+    largest: Annotated[
+        int, typer.Option("--largest", metavar="N", help="So many of the largest weights are listed.")
+    ] = 10,
 ) -> None:
     """Show what is inside a prior or an adapted model: how it was chosen, columns, weights, sizes.
 
@@ -44,18 +48,28 @@ def inspect(
             show(*_weights(prior, largest, weight_table))
     sizes = [(name, " x ".join(map(str, array.shape)) or "1", str(array.dtype)) for name, array in arrays.items()]
     total = sum(array.nbytes for array in arrays.values()) / 1024
-    show("", f"Arrays{'' if is_prior else ' learned on this task'}, {total:.1f} KiB:", plain_table(("array", "shape", "type"), sizes))
+    show(
+        "",
+        f"Arrays{'' if is_prior else ' learned on this task'}, {total:.1f} KiB:",
+        plain_table(("array", "shape", "type"), sizes),
+    )
 
 
 def _prior_lines(prior: Any) -> list[tuple[str, str]]:
     settings = prior.settings
-    columns = [column["name"] + (" (category)" if column["kind"] == "category" else "") for column in settings["encoder"]["columns"]]
+    columns = [
+        column["name"] + (" (category)" if column["kind"] == "category" else "")
+        for column in settings["encoder"]["columns"]
+    ]
     lines = [
         ("hash", prior.hash),
         ("family", prior.family),
         ("kind", settings["kind"] + (f", {settings['labels']} labels" if settings.get("labels") else "")),
         ("rule", settings["rule"]),
-        ("learned from", f"{prior.provenance.get('tasks', '?')} {_units(settings)}, {prior.provenance.get('rows', '?')} rows"),
+        (
+            "learned from",
+            f"{prior.provenance.get('tasks', '?')} {_units(settings)}, {prior.provenance.get('rows', '?')} rows",
+        ),
         ("support rows", _shots(settings.get("shots"))),
         ("columns", f"{len(columns)}: {_some(columns)}"),
     ]
@@ -109,11 +123,11 @@ def _weights(prior: Any, largest: int, weight_table: Any) -> list[Any]:
     spread = np.sqrt(np.maximum(square - np.square(middle), 0.0))
     names = _feature_names(prior)
     names += [f"pooled model {number + 1}" for number in range(middle.shape[1] - len(names))]
-    cells = [
-        (names[column] if len(middle) == 1 else f"{classes[latent]}: {names[column]}", float(middle[latent, column]), float(spread[latent, column]))
-        for latent in range(len(middle))
-        for column in range(middle.shape[1])
-    ]
+    cells = []
+    for latent in range(len(middle)):
+        before = f"{classes[latent]}: " if len(middle) > 1 else ""
+        rows = zip(names, middle[latent].tolist(), spread[latent].tolist(), strict=True)
+        cells += [(before + name, weight, sd) for name, weight, sd in rows]
     cells.sort(key=lambda cell: -(abs(cell[1]) + cell[2]))
     what = "columns and target in standard deviations" if regression else "columns in standard deviations, log odds"
     what += f" of {classes[1]}" if len(classes) == 2 else ""

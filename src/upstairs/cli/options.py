@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,37 +23,52 @@ __all__ = [
 ]
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a target is."""
 
     regression = "regression"
     classification = "classification"
 
 
-class Labels(str, Enum):
+class Labels(StrEnum):
     """Whether tasks mean the same by a label."""
 
     shared = "shared"
     own = "own"
 
 
-Source = Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV or Parquet file with all tasks; or a folder, one file a task.")]
-TaskColumn = Annotated[str | None, typer.Option("--task", metavar="COL", help="Column that says which task a row belongs to.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="FILE", help="CSV, TSV or Parquet file with all tasks; or a folder, one file a task.")
+]
+TaskColumn = Annotated[
+    str | None, typer.Option("--task", metavar="COL", help="Column that says which task a row belongs to.")
+]
 Target = Annotated[
-    str | None, typer.Option("--target", metavar="COL", help="Column to predict (several, with commas: a task for each).")
+    str | None,
+    typer.Option("--target", metavar="COL", help="Column to predict (several, with commas: a task for each)."),
 ]
 Group = Annotated[
     str | None,
-    typer.Option("--group", metavar="COL", help="Column of what tasks belong to (clinic, chain); never split. Folder: ':folder:'."),
+    typer.Option(
+        "--group",
+        metavar="COL",
+        help="Column of what tasks belong to (clinic, chain); never split. Folder: ':folder:'.",
+    ),
 ]
 KindOption = Annotated[Kind | None, typer.Option("--kind", help="What the target is. Found out if not given.")]
 LabelsOption = Annotated[
     Labels | None,
-    typer.Option("--labels", help="Do all tasks mean the same by a label, or has each its own classes? Shared if not given."),
+    typer.Option(
+        "--labels", help="Do all tasks mean the same by a label, or has each its own classes? Shared if not given."
+    ),
 ]
 Categorical = Annotated[
     list[str] | None,
-    typer.Option("--categorical", metavar="COLS", help="Number columns that are codes, not amounts (commas, or repeat)."),
+    typer.Option(
+        "--categorical", metavar="COLS", help="Number columns that are codes, not amounts (commas, or repeat)."
+    ),
 ]
-Drop = Annotated[list[str] | None, typer.Option("--drop", metavar="COLS", help="Columns to leave out (commas, or repeat).")]
+Drop = Annotated[
+    list[str] | None, typer.Option("--drop", metavar="COLS", help="Columns to leave out (commas, or repeat).")
+]
 Seed = Annotated[int, typer.Option("--seed", help="The same number gives the same result.")]

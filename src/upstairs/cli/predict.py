@@ -12,14 +12,24 @@ __all__ = ["predict"]
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Folder that upstairs adapt wrote (or a prior: predictions before any row).")
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="Folder that upstairs adapt wrote (or a prior: predictions before any row)."
+        ),
     ],
     source: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV or Parquet file with the rows to predict.")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="CSV file for the predictions. Standard output if not given.")] = None,
-    interval: Annotated[
-        float | None, typer.Option("--interval", metavar="SHARE", help="Add an interval that holds this share, such as 0.9 (numbers).")
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="CSV file to write. Standard output if not given.")
     ] = None,
-    keep: Annotated[list[str] | None, typer.Option("--keep", metavar="COLS", help="Columns of the file to repeat in front.")] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            "--interval", metavar="SHARE", help="Add an interval that holds this share, such as 0.9 (numbers)."
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", metavar="COLS", help="Columns of the file to repeat in front.")
+    ] = None,
 ) -> None:
     """Predict rows: a value and its standard deviation, or a label and a probability for each class.
 
@@ -70,7 +80,9 @@ def _predictions(model: Any, X: Any, interval: float | None) -> tuple[list[str],
             columns += [ends[:, 0].tolist(), ends[:, 1].tolist()]
         return header, columns
     if interval is not None:
-        raise ValueError("--interval is for numbers, but this model predicts labels; their probabilities are there without it.")
+        raise ValueError(
+            "--interval is for numbers, but this model predicts labels; their probabilities are there without it."
+        )
     probability = model.predict_proba(X)
     labels = model.classes_.tolist()
     chosen = [labels[number] for number in probability.argmax(axis=1).tolist()]

@@ -11,8 +11,9 @@ from typing import Any
 
 from upstairs.evaluate.cross_validate import meta_cross_validate
 from upstairs.evaluate.episodes import Episode, Episodes, LeftOut, freeze
-from upstairs.evaluate.result import EvaluationResult, Ratio, Row, Summary
+from upstairs.evaluate.result import EvaluationResult
 from upstairs.evaluate.run import evaluate
+from upstairs.evaluate.summary import Ratio, Row, Summary
 
 __all__ = [
     "Episode",

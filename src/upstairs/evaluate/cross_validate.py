@@ -20,7 +20,7 @@ __all__ = ["meta_cross_validate"]
 
 def meta_cross_validate(
     meta: Any,
-    tasks: TaskSet | ClassPool,
+    tasks: Any,
     *,
     folds: int = 5,
     shots: Any = (1, 5, 10),
@@ -67,7 +67,9 @@ def meta_cross_validate(
     elif isinstance(tasks, ClassPool):
         groups = tuple(tasks.groups.tolist())
     else:
-        raise TaskError(f"tasks must be a TaskSet or a ClassPool, but is a {type(tasks).__name__}; wrap tasks as TaskSet([...]).")
+        raise TaskError(
+            f"tasks must be a TaskSet or a ClassPool, but is a {type(tasks).__name__}; wrap tasks as TaskSet([...])."
+        )
     parts = draw_folds(groups, folds, random_state)
     results = []
     for number, (fit, left) in enumerate(parts):

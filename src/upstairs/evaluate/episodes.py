@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 
 from upstairs.errors import TaskError
 from upstairs.tasks.pool import ClassPool
@@ -127,9 +127,9 @@ class Episodes:
 
 
 def freeze(
-    test: TaskSet | ClassPool,
+    test: Any,
     *,
-    shots: Sequence[int],
+    shots: Any,
     ways: int | None = None,
     queries: int | None = 15,
     draws: int | None = None,
@@ -221,7 +221,7 @@ def _by_row(
 
 
 def _by_class(
-    members: Sequence[Shaped[np.ndarray, " row"]],
+    members: Sequence[np.ndarray],
     shots: Sequence[int],
     ways: int | None,
     queries: int | None,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -118,7 +117,7 @@ def score(
         If the model says something that is not finite or of the wrong shape.
     """
     if kind == "regression":
-        if _takes_std(type(model)):
+        if _takes_std(model):
             mean, std = (_finite(part, len(y)) for part in model.predict(X, return_std=True))
             interval = _interval(model, X, mean, std)
             return regression_scores(y / scale, mean / scale, std / scale, interval / scale)
@@ -211,7 +210,7 @@ def _codes(y: Shaped[np.ndarray, " row"], classes: Sequence[Any]) -> Int[np.ndar
     codes = [number.get(label, -1) for label in y.tolist()]
     if -1 in codes:
         raise TaskError(
-            f"Label {y[codes.index(-1)]!r} is not among the classes {', '.join(map(repr, list(classes)[:10]))}."
+            f"Label {y.tolist()[codes.index(-1)]!r} is not among the classes {', '.join(map(repr, list(classes)[:10]))}."
         )
     return np.array(codes, dtype=np.int64)
 
@@ -255,9 +254,8 @@ def _finite(values: Any, rows: int, columns: int | None = None) -> np.ndarray:
     return array
 
 
-@functools.lru_cache(maxsize=256)
-def _takes_std(model_class: Hashable) -> bool:
+def _takes_std(model: Any) -> bool:
     try:
-        return "return_std" in inspect.signature(model_class.predict).parameters  # type: ignore[attr-defined]
+        return "return_std" in inspect.signature(model.predict).parameters
     except (TypeError, ValueError):
         return False

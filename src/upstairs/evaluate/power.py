@@ -132,10 +132,7 @@ def paired_spread(tasks: TaskSet, shots: int = 5, *, random_state: int = 0) -> P
     offsets = np.concatenate([[0], np.cumsum(large.rows)])
     y: Shaped[np.ndarray, " row"] = np.concatenate([task.y for task in listed])
     regression = large.kind == "regression"
-    if regression:
-        y = (y - y.mean()) / (y.std() or 1.0)
-    else:
-        y = np.searchsorted(np.array(large.classes), y)
+    y = (y - y.mean()) / (y.std() or 1.0) if regression else np.searchsorted(np.array(large.classes), y)
     names = (
         ("task mean", "pooled ridge", "pooled ridge, shifted")
         if regression

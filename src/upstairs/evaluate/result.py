@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float
@@ -16,66 +16,11 @@ from upstairs.errors import MissingExtraError, TaskError
 from upstairs.evaluate.episodes import LeftOut
 from upstairs.evaluate.metrics import METRICS
 from upstairs.evaluate.statistics import mean_interval, paired_bootstrap, ratio_interval, wilcoxon_holm
+from upstairs.evaluate.summary import Ratio, Row, Summary
 
-__all__ = ["EvaluationResult", "Ratio", "Row", "Summary"]
+__all__ = ["KEYS", "EvaluationResult", "Ratio", "Row", "Summary"]
 
 KEYS = ("split", "task", "group", "shots", "draw", "learner", "queries", "adapt_seconds", "predict_seconds")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One learner at one number of shots.
-
-    ``mean``, ``low`` and ``high``: mean over tasks and its 95 % interval. ``difference`` and its ends: this learner
-    minus the reference (the best baseline, or without baselines the best learner) on the same tasks, 95 % bootstrap
-    interval over tasks or groups. ``p``: Wilcoxon signed rank, Holm's correction over the learners that are no
-    baseline. Wins, ties and losses are tasks. ``meta_seconds`` and ``milliseconds`` (an adaptation) are cost.
-    """
-
-    shots: int
-    learner: str
-    baseline: bool
-    reference: bool
-    tasks: int
-    mean: float
-    low: float
-    high: float
-    difference: float
-    difference_low: float
-    difference_high: float
-    p: float
-    wins: int
-    ties: int
-    losses: int
-    meta_seconds: float
-    milliseconds: float
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """Mean of a learner divided by that of another on the same tasks, with a 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __float__(self) -> float:
-        return self.value
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Rows of all numbers of shots for one metric; ``str`` gives an aligned table."""
-
-    metric: str
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return _text(self)
 
 
 @final
@@ -121,7 +66,9 @@ class EvaluationResult:
 
     def __repr__(self) -> str:
         tasks = len(set(self.columns["task"].tolist()))
-        return f"EvaluationResult({len(self.learners)} learners, {tasks} tasks, shots {list(self.shots)}, {self.metric})"
+        return (
+            f"EvaluationResult({len(self.learners)} learners, {tasks} tasks, shots {list(self.shots)}, {self.metric})"
+        )
 
     @property
     def shots(self) -> tuple[int, ...]:
@@ -134,7 +81,9 @@ class EvaluationResult:
         found = [name for name in METRICS if name in self.columns and not np.isnan(self.columns[name]).all()]
         return tuple(sorted(found, key=lambda name: name != self.metric))
 
-    def by_task(self, shots: int, metric: str | None = None) -> tuple[list[str], list[str], Float[np.ndarray, "task learner"]]:
+    def by_task(
+        self, shots: int, metric: str | None = None
+    ) -> tuple[list[str], list[str], Float[np.ndarray, "task learner"]]:
         """Mean over the draws (and splits) of every task: names, groups, and one column a learner.
 
         Raises
@@ -201,12 +150,29 @@ class EvaluationResult:
             counts = (int((~tie & (sign * better > 0)).sum()), int(tie.sum()), int((~tie & (sign * better < 0)).sum()))
             if n == reference or not isinstance(goal, str):
                 counts = (0, 0, 0)
-            gap = (np.nan,) * 3 if n == reference else (float(better.mean()), *(float(end) for end in ends[n]))
-            interval = mean_interval(column, clusters)
+            gap = (np.nan, np.nan, np.nan) if n == reference else (float(better.mean()), *ends[n].tolist())
+            low, high = mean_interval(column, clusters)
             rows.append(
-                Row(shots, name, name in self.baselines, n == reference, len(column), float(column.mean()), *interval, *gap,
-                    p.get(n, np.nan), *counts, float(self.meta_seconds.get(name, 0.0)), milliseconds[name])
-            )  # fmt: skip
+                Row(
+                    shots=shots,
+                    learner=name,
+                    baseline=name in self.baselines,
+                    reference=n == reference,
+                    tasks=len(column),
+                    mean=float(column.mean()),
+                    low=low,
+                    high=high,
+                    difference=gap[0],
+                    difference_low=gap[1],
+                    difference_high=gap[2],
+                    p=p.get(n, np.nan),
+                    wins=counts[0],
+                    ties=counts[1],
+                    losses=counts[2],
+                    meta_seconds=float(self.meta_seconds.get(name, 0.0)),
+                    milliseconds=milliseconds[name],
+                )
+            )
         return tuple(rows)
 
     def summary(self, metric: str | None = None) -> Summary:
@@ -231,7 +197,9 @@ class EvaluationResult:
         pair = values[:, [self.learners.index(learner), self.learners.index(baseline)]]
         whole = ~np.isnan(pair).any(axis=1)
         if not whole.any():
-            raise TaskError(f"{learner!r} and {baseline!r} have no task in common at {shots} shots for {self._metric(metric)!r}.")
+            raise TaskError(
+                f"{learner!r} and {baseline!r} have no task in common at {shots} shots for {self._metric(metric)!r}."
+            )
         above, below = pair[whole].T
         clusters = [group for group, keep in zip(groups, whole, strict=True) if keep]
         value = float(above.mean() / below.mean()) if below.mean() != 0 else math.nan
@@ -266,7 +234,9 @@ class EvaluationResult:
 
                 return pa.table(data)
         except ImportError as error:
-            raise MissingExtraError(f"to_frame(library={library!r}) needs {library}; install it: pip install {library}.") from error
+            raise MissingExtraError(
+                f"to_frame(library={library!r}) needs {library}; install it: pip install {library}."
+            ) from error
         raise TaskError(f"library must be 'pandas', 'polars' or 'pyarrow', but is {library!r}.")
 
     def to_dict(self) -> dict[str, Any]:
@@ -280,15 +250,26 @@ class EvaluationResult:
         return said | {"columns": columns}
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+    def from_dict(cls, document: Mapping[str, Any]) -> EvaluationResult:
         """Undo `to_dict`."""
         columns = {
-            name: np.array([np.nan if value is None else value for value in values]) for name, values in document["columns"].items()
+            name: np.array([np.nan if value is None else value for value in values])
+            for name, values in document["columns"].items()
         }
         left_out = [LeftOut(**{**entry, "tasks": tuple(entry["tasks"])}) for entry in document["left_out"]]
-        given = {name: document[name] for name in ("kind", "labels", "metric", "meta_seconds", "episodes_hash", "scale")}
-        lists = {name: tuple(document[name]) for name in ("learners", "baselines", "notes")}
-        return cls(columns=columns, left_out=tuple(left_out), **given, **lists)
+        return cls(
+            columns=columns,
+            kind=document["kind"],
+            labels=document["labels"],
+            metric=document["metric"],
+            learners=tuple(document["learners"]),
+            baselines=tuple(document["baselines"]),
+            meta_seconds=dict(document["meta_seconds"]),
+            left_out=tuple(left_out),
+            notes=tuple(document["notes"]),
+            episodes_hash=document["episodes_hash"],
+            scale=document["scale"],
+        )
 
     @staticmethod
     def concatenate(results: Sequence[EvaluationResult]) -> EvaluationResult:
@@ -310,7 +291,9 @@ class EvaluationResult:
                     )
             if set(other.learners) != set(first.learners):
                 odd = sorted(set(other.learners) ^ set(first.learners))[0]
-                raise TaskError(f"Results to join must have the same learners, but {odd!r} is not in all; leave it out of both.")
+                raise TaskError(
+                    f"Results to join must have the same learners, but {odd!r} is not in all; leave it out of both."
+                )
         splits, start = [], 0
         for result in results:
             splits.append(result.columns["split"] + start)
@@ -328,7 +311,10 @@ class EvaluationResult:
             columns=MappingProxyType(columns),
             meta_seconds=seconds,
             left_out=tuple(entry for result in results for entry in result.left_out),
-            notes=tuple(note if notes.count(note) < 2 else f"{note} [{notes.count(note)} splits]" for note in dict.fromkeys(notes)),
+            notes=tuple(
+                note if notes.count(note) < 2 else f"{note} [{notes.count(note)} splits]"
+                for note in dict.fromkeys(notes)
+            ),
             episodes_hash=hashlib.sha256("".join(result.episodes_hash for result in results).encode()).hexdigest(),
             scale=float(np.mean([result.scale for result in results])),
             _cells={},
@@ -344,7 +330,9 @@ class EvaluationResult:
     def _milliseconds(self, shots: int) -> dict[str, float]:
         here = self.columns["shots"] == shots
         learner, seconds = self.columns["learner"][here], self.columns["adapt_seconds"][here]
-        return {name: 1000.0 * float(seconds[learner == name].mean()) for name in self.learners if (learner == name).any()}
+        return {
+            name: 1000.0 * float(seconds[learner == name].mean()) for name in self.learners if (learner == name).any()
+        }
 
 
 def _own_names(result: EvaluationResult, number: int) -> dict[str, np.ndarray]:
@@ -358,42 +346,3 @@ def _own_names(result: EvaluationResult, number: int) -> dict[str, np.ndarray]:
 
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _text(summary: Summary) -> str:
-    metric = METRICS[summary.metric]
-    lines = [f"{summary.metric} ({metric.said}): {metric.meaning}"]
-    titles = ("learner", summary.metric, "95 % interval", "difference", "95 % interval", "p", "won-tied-lost", "learning s", "adapt ms")
-    body: list[tuple[str, ...]] = []
-    marks: list[str | None] = []
-    shots = None
-    for row in summary.rows:
-        if row.shots != shots:
-            shots = row.shots
-            against = next((r.learner for r in summary.rows if r.shots == shots and r.reference), "")
-            marks.append(f"{shots} {'shot' if shots == 1 else 'shots'}, {row.tasks} tasks; differences from {against!r}")
-            body.append(())
-        marks.append(None)
-        record = "" if row.reference or not isinstance(metric.goal, str) else f"{row.wins}-{row.ties}-{row.losses}"
-        body.append(
-            (row.learner + (" *" if not row.baseline else ""), f"{row.mean:.4f}", _between(row.low, row.high), _number(row.difference, "+.4f"),
-             _between(row.difference_low, row.difference_high), _number(row.p, ".2g"), record, f"{row.meta_seconds:.2f}",
-             f"{row.milliseconds:.2f}")
-        )  # fmt: skip
-    widths = [max(len(line[n]) for line in [titles, *[entry for entry in body if entry]]) for n in range(len(titles))]
-    aligned = lambda cells: "  ".join(  # noqa: E731
-        cell.ljust(width) if n == 0 else cell.rjust(width) for n, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ).rstrip()
-    lines += ["", aligned(titles)]
-    for mark, cells in zip(marks, body, strict=True):
-        lines.append(f"-- {mark}" if mark is not None else aligned(cells))
-    lines += ["", "* learner under test; the others are baselines. p: Wilcoxon signed rank over tasks, Holm's correction."]
-    return "\n".join([*lines, *(f"note: {note}" for note in summary.notes)])
-
-
-def _number(value: float, form: str) -> str:
-    return "" if math.isnan(value) else format(value, form)
-
-
-def _between(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"

@@ -7,9 +7,8 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, final
+from typing import Any
 
 import joblib
 import numpy as np
@@ -18,44 +17,29 @@ from sklearn.base import clone
 from upstairs.errors import FamiliarityWarning, TaskError, UpstairsError
 from upstairs.evaluate.episodes import Episode, Episodes, LeftOut, Order, freeze
 from upstairs.evaluate.metrics import metrics_for, score
+from upstairs.evaluate.prepare import Entry, check_learners, ready, ready_baselines, situation, target_scale
 from upstairs.evaluate.result import KEYS, EvaluationResult
 from upstairs.learners.base import PriorEstimator
-from upstairs.learners.baselines import BASELINES, Baseline, Pooled, Situated, baseline_reasons, make_baseline
+from upstairs.learners.baselines import Baseline, Situated
 from upstairs.learners.meta import MetaLearner
-from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import TaskSet, check_disjoint
 
 __all__ = ["evaluate"]
 
 CHUNK = 256
 """Episodes that are adapted in one go; the same for any ``n_jobs``, as results must not depend on it."""
-AVOIDABLE = ("needs train=", "needs tasks with the same columns")
-"""Reasons to leave a baseline out that a reader should hear of."""
-
-
-@final
-@dataclass(frozen=True)
-class _Entry:
-    """A learner that is ready to adapt."""
-
-    name: str
-    learner: Any
-    how: Literal["adapt", "fit"]
-    seconds: float = 0.0
-    baseline: bool = False
 
 
 def evaluate(
-    learners: Mapping[str, Any],
-    test: TaskSet | ClassPool,
+    learners: Any,
+    test: Any,
     *,
-    train: TaskSet | ClassPool | None = None,
-    shots: int | Iterable[int] = (1, 5, 10),
+    train: Any = None,
+    shots: Any = (1, 5, 10),
     ways: int | None = None,
     queries: int | None = 15,
     draws: int | None = None,
-    baselines: Literal["auto"] | Sequence[str] | None = "auto",
+    baselines: Any = "auto",
     metric: str | None = None,
     random_state: Any = 0,
     n_jobs: int | None = 1,
@@ -111,7 +95,7 @@ def evaluate(
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
-    >>> from upstairs.tasks import Task
+    >>> from upstairs.tasks import Task, TaskSet
     >>> rng = np.random.default_rng(0)
     >>> def line(name):
     ...     x = rng.normal(size=(30, 1))
@@ -122,22 +106,30 @@ def evaluate(
     >>> [row.learner for row in result.table(2)]
     ['linear Gaussian prior', 'ridge']
     """
-    _check_learners(learners)
-    at = _situation(learners, test, train)
+    check_learners(learners)
+    at = situation(learners, test, train)
     known = metrics_for(at.kind, at.labels, len(at.classes))
     if metric is not None and metric not in known:
-        raise TaskError(f"metric={metric!r} is not measured on such tasks; choose one of {', '.join(map(repr, known))}.")
+        raise TaskError(
+            f"metric={metric!r} is not measured on such tasks; choose one of {', '.join(map(repr, known))}."
+        )
     seed = _number(random_state)
-    episodes = freeze(test, shots=_listed(shots), ways=ways, queries=queries, draws=draws, random_state=seed, order=order)
+    episodes = freeze(
+        test, shots=_listed(shots), ways=ways, queries=queries, draws=draws, random_state=seed, order=order
+    )
     notes: list[str] = []
-    entries = [_ready(name, learner, train) for name, learner in learners.items()]
-    entries += _baselines(baselines, learners, at, train, notes)
+    entries = [ready(name, learner, train) for name, learner in learners.items()]
+    entries += ready_baselines(baselines, learners, at, train, notes)
     if not entries:
-        raise TaskError("There is nothing to measure: learners is empty and no baseline applies; pass learners={'name': learner}.")
-    scale = _target_scale(test, train) if at.kind == "regression" else 1.0
+        raise TaskError(
+            "There is nothing to measure: learners is empty and no baseline applies; pass learners={'name': learner}."
+        )
+    scale = target_scale(test, train) if at.kind == "regression" else 1.0
     records = _run(entries, episodes, at, scale, seed, n_jobs, progress)
     columns, fallbacks = _columns(records, known)
-    notes += [f"{name!r} fell back in {count} of {len(episodes)} episodes: {why}" for (name, why), count in fallbacks.items()]
+    notes += [
+        f"{name!r} fell back in {count} of {len(episodes)} episodes: {why}" for (name, why), count in fallbacks.items()
+    ]
     primary = metric or known[0]
     if np.isnan(columns[primary]).all():
         raise TaskError(
@@ -159,135 +151,17 @@ def evaluate(
     )
 
 
-# --- what is evaluated ------------------------------------------------------------------------------------------
-def _check_learners(learners: Any) -> None:
-    if not isinstance(learners, Mapping):
-        raise TaskError(f"learners must map names to learners, but is a {type(learners).__name__}; pass {{'my learner': learner}}.")
-    for name, learner in learners.items():
-        if not isinstance(name, str) or not name:
-            raise TaskError(f"Names of learners must be text, but one is {name!r}.")
-        if name.removesuffix(")").split(" (")[0] in BASELINES:
-            raise TaskError(f"The name {name!r} belongs to a baseline; give the learner another one.")
-        if isinstance(learner, type) or not (hasattr(learner, "adapt") or (hasattr(learner, "fit") and hasattr(learner, "predict"))):
-            raise TaskError(
-                f"Learner {name!r} must be a meta-learner, an object with adapt(X, y), or an unfitted estimator with fit and predict, "
-                f"but is {'the class ' + learner.__name__ if isinstance(learner, type) else 'a ' + type(learner).__name__}."
-            )
-
-
-def _situation(learners: Mapping[str, Any], test: Any, train: Any) -> Situated:
-    for argument, tasks in (("test", test), ("train", train)):
-        if not isinstance(tasks, TaskSet | ClassPool) and not (argument == "train" and tasks is None):
-            raise TaskError(
-                f"{argument} must be a TaskSet or a ClassPool, but is a {type(tasks).__name__}; wrap tasks as TaskSet([...])."
-            )
-        if tasks is not None and len(tasks) == 0:
-            raise TaskError(f"{argument} holds no task; bring at least one.")
-    kind, labels = _nature(test)
-    categorical = next((tuple(found) for meta in learners.values() if (found := getattr(meta, "categorical", ()))), ())
-    if train is None:
-        classes = test.classes if isinstance(test, TaskSet) and labels == "shared" else ()
-        same = isinstance(test, ClassPool) or test.describe()["same_columns"]
-        return Situated(kind, labels, tuple(classes), same, categorical)
-    if _nature(train) != (kind, labels):
-        said = [f"{a or ''} labels, {k}" if a else k for k, a in (_nature(train), (kind, labels))]
-        raise TaskError(f"train is a set of another kind ({said[0]}) than test ({said[1]}); pass kind= or labels= where the sets are made.")
-    if isinstance(test, ClassPool) and isinstance(train, ClassPool):
-        both = sorted(set(train.classes.tolist()) & set(test.classes.tolist()))
-        if both:
-            raise TaskError(f"Class {both[0]!r} stands in train and in test ({len(both)} such classes); use pool.split(...).")
-        return Situated(kind, labels, (), True, categorical)
-    if isinstance(test, ClassPool) or isinstance(train, ClassPool):
-        return Situated(kind, labels, (), True, categorical)
-    check_disjoint(train=train, test=test)
-    both = sorted(set(train.names) & set(test.names))
-    if both:
-        raise TaskError(f"Task {both[0]!r} stands in train and in test ({len(both)} such tasks); use tasks.split(...).")
-    columns = [set(c) if isinstance(c, tuple) else c for c in (train[0].columns, test[0].columns)]
-    same = columns[0] == columns[1] and train.describe()["same_columns"] and test.describe()["same_columns"]
-    return Situated(kind, labels, _united(train, test) if labels == "shared" else (), same, categorical)
-
-
-def _united(train: TaskSet, test: TaskSet) -> tuple[Any, ...]:
-    found = set(train.classes) | set(test.classes)
-    try:
-        return tuple(sorted(found))
-    except TypeError:
-        return tuple(sorted(found, key=str))
-
-
-def _nature(tasks: TaskSet | ClassPool) -> tuple[str, str | None]:
-    return ("classification", "own") if isinstance(tasks, ClassPool) else (str(tasks.kind), tasks.labels)
-
-
-def _ready(name: str, learner: Any, train: Any) -> _Entry:
-    if not hasattr(learner, "adapt"):
-        return _Entry(name, learner, "fit")
-    if not hasattr(learner, "meta_fit") or hasattr(learner, "prior_"):
-        return _Entry(name, learner, "adapt")
-    if train is None:
-        raise TaskError(f"Learner {name!r} is not fitted; pass train= so that it can be, or call meta_fit first.")
-    start = time.perf_counter()
-    fitted = clone(learner, safe=False).meta_fit(train)
-    return _Entry(name, fitted, "adapt", time.perf_counter() - start)
-
-
-def _baselines(wanted: Any, learners: Mapping[str, Any], at: Situated, train: Any, notes: list[str]) -> list[_Entry]:
-    if wanted is None:
-        return []
-    reasons = baseline_reasons(at, train is not None)
-    if isinstance(wanted, str) and wanted == "auto":
-        names = [name for name, reason in reasons.items() if not reason]
-        notes += [f"the baseline {name!r} was left out: it {reason}" for name, reason in reasons.items() if reason in AVOIDABLE]
-    else:
-        if isinstance(wanted, str):
-            raise TaskError(f"baselines must be 'auto', a list of names or None, but is {wanted!r}; pass [{wanted!r}].")
-        names = list(dict.fromkeys(wanted))
-        for name in names:
-            if reasons.get(name) == "needs train=":
-                raise TaskError(f"The baseline {name!r} learns from training tasks; pass train=, or leave it out of baselines.")
-            if name != "no-meta":
-                make_baseline(name, at)  # says what is wrong with the name
-    entries: list[_Entry] = []
-    pooled: Pooled | None = None
-    pooled_seconds = 0.0
-    for name in names:
-        if name == "no-meta":
-            entries += [_Entry(said, make_baseline(name, at, plain=plain), "adapt", 0.0, True) for said, plain in _plain(learners, at)]
-            continue
-        made: Baseline = make_baseline(name, at, **({"pooled": pooled} if name == "pooled + offset" else {}))
-        start = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            made = made.meta_fit(train) if train is not None else made
-        seconds = time.perf_counter() - start
-        if isinstance(made, Pooled):
-            pooled, pooled_seconds = made, seconds
-        elif name == "pooled + offset":
-            seconds += pooled_seconds
-        entries.append(_Entry(name, made, "adapt", seconds, True))
-    return entries
-
-
-def _plain(learners: Mapping[str, Any], at: Situated) -> list[tuple[str, Any]]:
-    """Give the learners' own classes without a prior, each once."""
-    found = {}
-    for learner in learners.values():
-        if hasattr(learner, "plain_learner"):
-            plain = learner.plain_learner(at.kind)
-            found.setdefault(repr(plain), plain)
-    if len(found) < 2:
-        return [("no-meta", plain) for plain in found.values()]
-    kinds = Counter(type(plain).__name__ for plain in found.values())
-    said = [type(p).__name__ if kinds[type(p).__name__] == 1 else text for text, p in found.items()]
-    return [(f"no-meta ({name})", plain) for name, plain in zip(said, found.values(), strict=True)]
-
-
 # --- measuring --------------------------------------------------------------------------------------------------
 def _run(
-    entries: Sequence[_Entry], episodes: Episodes, at: Situated, scale: float, seed: int, n_jobs: int | None, progress: Any
+    entries: Sequence[Entry],
+    episodes: Episodes,
+    at: Situated,
+    scale: float,
+    seed: int,
+    n_jobs: int | None,
+    progress: Any,
 ) -> list[dict[str, Any]]:
-    def jobs() -> Iterator[tuple[_Entry, list[Episode]]]:
+    def jobs() -> Iterator[tuple[Entry, list[Episode]]]:
         for places in episodes.chunks(CHUNK):
             read = [episodes.read(place) for place in places]
             for entry in entries:
@@ -306,7 +180,7 @@ def _run(
     return records
 
 
-def _measure(entry: _Entry, episodes: Sequence[Episode], at: Situated, scale: float, seed: int) -> list[dict[str, Any]]:
+def _measure(entry: Entry, episodes: Sequence[Episode], at: Situated, scale: float, seed: int) -> list[dict[str, Any]]:
     """Adapt one learner to some episodes and score it on their query rows."""
     records = []
     with warnings.catch_warnings():
@@ -328,7 +202,7 @@ def _measure(entry: _Entry, episodes: Sequence[Episode], at: Situated, scale: fl
     return records
 
 
-def _adapt(entry: _Entry, episodes: Sequence[Episode], seed: int) -> list[tuple[Any, float]]:
+def _adapt(entry: Entry, episodes: Sequence[Episode], seed: int) -> list[tuple[Any, float]]:
     learner = entry.learner
     if entry.how == "adapt" and hasattr(learner, "adapt_many"):
         start = time.perf_counter()
@@ -340,7 +214,9 @@ def _adapt(entry: _Entry, episodes: Sequence[Episode], seed: int) -> list[tuple[
                     learner.adapt(_columns_for(learner, episode.support.X), episode.support.y)
                 except Exception as one:
                     raise _failure(entry, episode, "adapt", one) from one
-            raise UpstairsError(f"Learner {entry.name!r} failed in adapt_many, {type(error).__name__}: {error}") from error
+            raise UpstairsError(
+                f"Learner {entry.name!r} failed in adapt_many, {type(error).__name__}: {error}"
+            ) from error
         each = (time.perf_counter() - start) / len(episodes)
         return [(model, each) for model in models]
     found = []
@@ -371,7 +247,7 @@ def _columns_for(learner: Any, X: Any) -> Any:
     return X.to_pandas() if X.categorical else np.column_stack(X.columns)
 
 
-def _failure(entry: _Entry, episode: Episode, doing: str, error: Exception) -> UpstairsError:
+def _failure(entry: Entry, episode: Episode, doing: str, error: Exception) -> UpstairsError:
     return UpstairsError(
         f"Learner {entry.name!r} failed to {doing} on task {episode.name!r} ({episode.shots} shots, draw {episode.draw}, "
         f"{len(episode.support)} support rows), {type(error).__name__}: {error}"
@@ -397,11 +273,6 @@ def _unmeasured(columns: Mapping[str, np.ndarray], learner: str) -> list[LeftOut
                 tasks = columns["task"][gone & (columns["shots"] == shots)].tolist()
                 found.append(LeftOut(shots, len(tasks), reason, tuple(dict.fromkeys(tasks))[:100], metric))
     return found
-
-
-def _target_scale(test: Any, train: Any) -> float:
-    y = np.concatenate([task.y for task in (train if train is not None else test)])
-    return float(y.std()) or 1.0
 
 
 def _listed(shots: Any) -> list[Any]:

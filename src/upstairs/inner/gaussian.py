@@ -248,7 +248,7 @@ def ridge_by_evidence(x: Float[np.ndarray, "row feature"], y: Float[np.ndarray, 
         sigma = ((along * ratio / (singular + ratio)).sum(axis=1) + rest) / (rows - 1)
         sigma = np.maximum(sigma, floor)
         value = -0.5 * ((rows - 1) * np.log(sigma) + np.log1p(singular / ratio).sum(axis=1))
-        best = int(np.argmax(value))
+        best = int(np.argmax(value + 1e-3 * np.log(ratio[:, 0])))  # with fewer rows than columns it can be flat
         noise = float(sigma[best])
         slope = float(np.sqrt(noise / ratio[best, 0]))
     mean = np.zeros(1 + columns)

@@ -31,11 +31,12 @@ _PROBIT = np.pi / 8.0
 class Mode:
     """Laplace's approximation for every task: mode and curvature of the whitened weights, and the evidence.
 
-    The axis ``latent`` has one entry for two classes (log-odds of class 1), else one entry a class.
+    The axis ``white`` runs over latents times ranks: one latent for two classes (log-odds of class 1), else one a
+    class.
     """
 
-    z: Float[np.ndarray, "task latent*rank"]
-    lower: Float[np.ndarray, "task latent*rank latent*rank"]
+    z: Float[np.ndarray, "task white"]
+    lower: Float[np.ndarray, "task white white"]
     evidence: Float[np.ndarray, " task"]
     gradient: Float[np.ndarray, " task"]
 

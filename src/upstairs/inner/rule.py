@@ -55,6 +55,14 @@ class Categorical:
 Prediction: TypeAlias = Gaussian | Categorical
 
 
+def log_density(predicted: Prediction, y: Shaped[np.ndarray, "task row"]) -> Float[np.ndarray, "task row"]:
+    """Log density of targets, or log probability of class numbers, under a prediction."""
+    if isinstance(predicted, Categorical):
+        chosen = np.take_along_axis(predicted.probability, y[..., None].astype(np.int64), axis=2)[..., 0]
+        return np.log(np.maximum(chosen, 1e-12))
+    return -0.5 * (np.log(2.0 * np.pi * predicted.variance) + (y - predicted.mean) ** 2 / predicted.variance)
+
+
 class AdaptationRule(abc.ABC):
     """How one task is learned from a prior: four pure functions of arrays."""
 

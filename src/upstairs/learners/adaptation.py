@@ -89,7 +89,7 @@ def adapt_all(
             longest = max(len(ys[n]) for n in part) or 1
             batch = Rows(*pad([(xs[n], ys[n]) for n in part], longest))
             state = situation.rule.adapt(params, batch)
-            familiarity = _familiarity(situation, params, batch, state)
+            familiarity = _familiarity(situation, batch, state)
             each = zip(*(array[:, None] for array in state.values()), strict=True)
             for number, arrays, percent in zip(part, each, familiarity, strict=True):
                 own_state = dict(zip(state, arrays, strict=True))
@@ -121,12 +121,14 @@ def _own(situation: Situation, x: Float[np.ndarray, "row feature"], y: np.ndarra
     return Adapted(situation.rule, params, state, len(y), used_prior=False)
 
 
-def _familiarity(situation: Situation, params: Params, batch: Rows, state: State) -> list[float | None]:
+def _familiarity(situation: Situation, batch: Rows, state: State) -> list[float | None]:
+    """Percentile of every task under the prior as it was learned, whatever the user set."""
     counts = batch.counts
     found: list[float | None] = [None] * len(counts)
     if "familiarity/scores" not in situation.tables:
         return found
-    scores = situation.rule.evidence(params, batch, state)
+    assert situation.params is not None
+    scores = situation.rule.evidence(situation.params, batch, None if situation.settings else state)
     for rows in set(counts.tolist()) - {0}:
         alike = np.flatnonzero(counts == rows)
         for place, value in zip(alike, percentile(situation.tables, rows, scores[alike]).tolist(), strict=True):

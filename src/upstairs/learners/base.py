@@ -5,11 +5,12 @@ from __future__ import annotations
 import abc
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, column_or_1d, validate_data
@@ -24,6 +25,9 @@ from upstairs.tasks.table import Table, is_frame
 from upstairs.tasks.task import Kind
 
 __all__ = ["PriorEstimator"]
+
+AnyEstimator = TypeVar("AnyEstimator", bound="PriorEstimator")
+"""The class itself, where a method returns ``self``."""
 
 
 def _can_update(estimator: PriorEstimator) -> bool:
@@ -57,7 +61,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         """Return the plain base learner's situation; the encoder is filled in from the rows."""
 
     # --- scikit-learn -------------------------------------------------------------------------------------------
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self: AnyEstimator, X: Any, y: Any) -> AnyEstimator:
         """Learn one task from its support rows.
 
         Parameters
@@ -88,7 +92,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         return self._hold(adapted, situation, warn=True)
 
     @available_if(_can_update)
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+    def partial_fit(self: AnyEstimator, X: Any, y: Any, classes: Any = None) -> AnyEstimator:
         """Learn further rows, exactly as if they had been there from the start.
 
         Parameters
@@ -198,6 +202,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
             y = column_or_1d(y, warn=True).astype(np.float64, copy=False)
         else:
             y = column_or_1d(y, warn=True)
+            assert_all_finite(y, input_name="y")
             check_classification_targets(y)
         if len(y) != rows:
             raise TaskError(
@@ -238,7 +243,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         plain = self._situation_without_prior()
         return Situation(plain.rule, None, Encoder.fit(X), plain.ways, settings=plain.settings)
 
-    def _hold(self, adapted: Adapted, situation: Situation, *, warn: bool) -> Self:
+    def _hold(self: AnyEstimator, adapted: Adapted, situation: Situation, *, warn: bool) -> AnyEstimator:
         self.adapted_ = adapted
         self._situation_ = situation
         if warn and adapted.familiarity is not None and adapted.familiarity < UNFAMILIAR:

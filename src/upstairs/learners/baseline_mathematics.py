@@ -18,6 +18,7 @@ __all__ = [
     "softmax",
     "variance_components",
     "variance_inside",
+    "with_unseen",
 ]
 
 
@@ -117,3 +118,23 @@ def softmax(logits: Float[np.ndarray, "row way"]) -> Float[np.ndarray, "row way"
 def log_loss(logits: Float[np.ndarray, "row way"], codes: Int[np.ndarray, " row"]) -> float:
     """Mean negative log probability of the right class."""
     return float(-np.log(np.maximum(softmax(logits)[np.arange(len(codes)), codes], 1e-12)).mean())
+
+
+def with_unseen(
+    logits: Float[np.ndarray, "row seen"], places: Int[np.ndarray, " seen"], ways: int, rows: int
+) -> Float[np.ndarray, "row way"]:
+    """Give each class that none of ``rows`` support rows showed the probability ``1 / (rows + ways)``.
+
+    Examples
+    --------
+    >>> softmax(with_unseen(np.zeros((1, 2)), np.array([0, 2]), ways=3, rows=7)).round(2).tolist()
+    [[0.45, 0.1, 0.45]]
+    """
+    unseen = ways - len(places)
+    if unseen == 0:
+        return logits
+    share = 1.0 / (rows + ways)
+    level = np.logaddexp.reduce(logits, axis=1) + np.log(share / (1.0 - unseen * share))
+    out = np.repeat(level[:, None], ways, axis=1)
+    out[:, places] = logits
+    return out

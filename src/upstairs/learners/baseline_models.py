@@ -6,7 +6,7 @@ import abc
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class Baseline(abc.ABC):
     needs_train: ClassVar[bool] = True
     one_class: ClassVar[bool] = False
 
-    def meta_fit(self, train: TaskSet | ClassPool) -> Self:
+    def meta_fit(self, train: TaskSet | ClassPool) -> Baseline:
         """Learn from training tasks what the method can learn from them."""
         return self
 

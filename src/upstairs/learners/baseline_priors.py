@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -55,7 +55,7 @@ class Pooled(Baseline):
     name: ClassVar[str] = "pooled"
     one_class: ClassVar[bool] = True
 
-    def meta_fit(self, train: TaskSet | ClassPool) -> Self:
+    def meta_fit(self, train: TaskSet | ClassPool) -> Pooled:
         """Fit both candidates on held-in tasks, choose on held-out ones, refit the better one on all rows."""
         encoder, x, y, offsets, groups = _rows(train, self.at)
         parts = folds(groups, min(5, len(set(groups))), 0) if len(set(groups)) > 1 else []
@@ -103,7 +103,7 @@ class PooledOffset(Baseline):
     name: ClassVar[str] = "pooled + offset"
     one_class: ClassVar[bool] = True
 
-    def meta_fit(self, train: TaskSet | ClassPool) -> Self:
+    def meta_fit(self, train: TaskSet | ClassPool) -> PooledOffset:
         """Learn how much pooled predictions are off from task to task, from predictions of held-out tasks."""
         pooled = self.pooled if self.pooled and self.pooled.encoder else Pooled(self.at).meta_fit(train)
         parts = [slice(*pair) for pair in pairwise(pooled.offsets)]
@@ -138,7 +138,7 @@ class LinearGaussianPrior(Baseline):
     situation: Situation | None = None
     name: ClassVar[str] = "linear Gaussian prior"
 
-    def meta_fit(self, train: TaskSet | ClassPool) -> Self:
+    def meta_fit(self, train: TaskSet | ClassPool) -> LinearGaussianPrior:
         """Learn mean, covariance and noise."""
         encoder, x, y, offsets, _ = _rows(train, self.at)
         center, scale = float(y.mean()), float(y.std()) or 1.0
@@ -190,7 +190,7 @@ class LogisticGaussianPrior(Baseline):
     one_class: ClassVar[bool] = True
     SHARE: ClassVar[float] = 0.3
 
-    def meta_fit(self, train: TaskSet | ClassPool) -> Self:
+    def meta_fit(self, train: TaskSet | ClassPool) -> LogisticGaussianPrior:
         """Fit the pooled weights, and those of every training task with both classes."""
         encoder, x, y, offsets, _ = _rows(train, self.at)
         phi = np.column_stack([np.ones(len(x)), x])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import clone
@@ -18,9 +18,10 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.svm import SVC, SVR
 
 from upstairs.errors import TaskError
-from upstairs.learners.baseline_mathematics import as_logits, class_distances, log_loss
+from upstairs.learners.baseline_mathematics import as_logits, class_distances, log_loss, with_unseen
 from upstairs.learners.baseline_models import Baseline, ClassModel, PointModel, Situated
 from upstairs.learners.baseline_priors import LinearGaussianPrior, LogisticGaussianPrior, Pooled, PooledOffset
+from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.sampler import class_members, draw_episode
@@ -59,16 +60,28 @@ class NoMeta(Baseline):
 class Tuned(Baseline):
     """A grid search on the support alone: linear models and support vector machines, chosen by cross-validation.
 
-    Columns and targets are standardised by the support. Up to 5 folds; with too few rows for folds ridge regression
-    or logistic regression with scikit-learn's defaults. Chosen by squared error, AUC (two shared classes) or
-    accuracy; class probabilities are scaled by the held-out rows. Fallback: mean or class frequencies.
+    Columns are standardised by the training rows where there are training tasks with the same columns (by five
+    support rows alone the error on parkinsons_updrs was .166 instead of .067), else by the support; targets always by
+    the support. Up to 5 folds; with too few rows for folds ridge or logistic regression with scikit-learn's defaults.
+    Chosen by squared error, AUC (two shared classes) or accuracy; class probabilities are sharpened by held-out rows.
+    Fallback: mean or class frequencies.
     """
 
+    encoder: Encoder | None = None
     name: ClassVar[str] = "tuned"
     needs_train: ClassVar[bool] = False
 
+    def meta_fit(self, train: TaskSet | ClassPool) -> Tuned:
+        """Take over the scale of the columns, and nothing else."""
+        if not self.at.same_columns:
+            return self
+        if isinstance(train, ClassPool):
+            return replace(self, encoder=Encoder.fit(train.X.reshape(len(train.y), -1).astype(np.float64)))
+        columns = concatenate_columns(list(train.canonical()))
+        return replace(self, encoder=Encoder.fit(columns, categorical=self.at.categorical))
+
     def _adapt(self, X: Any, y: np.ndarray) -> Any:
-        encoder = Encoder.fit(X)
+        encoder = self.encoder or Encoder.fit(X)
         x = encoder.encode(X)
         gammas = np.array([0.3, 1.0]) / max(1, x.shape[1])
         if self.at.kind == "regression":
@@ -93,7 +106,14 @@ class Tuned(Baseline):
             steps = np.geomspace(0.03, 30.0, 31)
             sharpness = float(steps[int(np.argmin([log_loss(logits * step, codes) for step in steps]))])
         chosen.fit(x, codes)
-        return ClassModel(classes, lambda new: as_logits(chosen.decision_function(encoder.encode(new))) * sharpness)
+        known = np.array(self.at.classes or classes.tolist())
+        places = np.searchsorted(known, classes)
+
+        def logits_of(new: Any) -> np.ndarray:
+            found = as_logits(chosen.decision_function(encoder.encode(new))) * sharpness
+            return with_unseen(found, places, len(known), len(y))
+
+        return ClassModel(known, logits_of)
 
 
 @dataclass(frozen=True)
@@ -108,7 +128,7 @@ class NearestPrototype(Baseline):
     name: ClassVar[str] = "nearest prototype"
     needs_train: ClassVar[bool] = False
 
-    def meta_fit(self, train: TaskSet | ClassPool) -> Self:
+    def meta_fit(self, train: TaskSet | ClassPool) -> NearestPrototype:
         """Choose the factor of the distances on 60 training episodes of 1 to 5 shots."""
         rng = np.random.default_rng(0)
         if isinstance(train, ClassPool):

@@ -131,7 +131,7 @@ def learn(
     )
     settings |= {"choice": choice.reason, "report": choice.report, "outer": choice.settings}
     judges = seen if held is None else held
-    folds = [(params, [judges.task(number) for number in numbers]) for params, numbers in choice.folds]
+    folds = [(params, [judges.task(int(number)) for number in numbers]) for params, numbers in choice.folds]
     tables = tables_from(rule, folds, ways=len(tasks.classes), seed=seed)
     return _prior(settings, choice.params, tables, len(seen.names), len(seen.y)), seen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -18,6 +18,9 @@ from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.task import Task, TaskSet, check_disjoint
 
 __all__ = ["MetaLearner"]
+
+AnyMeta = TypeVar("AnyMeta", bound="MetaLearner")
+"""The class itself, where a method returns ``self``."""
 
 FEWEST_TASKS = 3
 
@@ -44,7 +47,7 @@ class MetaLearner(BaseEstimator, abc.ABC):
     def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> PriorEstimator:
         """Make the unfitted estimator for a prior."""
 
-    def meta_fit(self, tasks: Any, *, validation: Any = None) -> Self:
+    def meta_fit(self: AnyMeta, tasks: Any, *, validation: Any = None) -> AnyMeta:
         """Learn a prior over tasks.
 
         Parameters
@@ -81,7 +84,7 @@ class MetaLearner(BaseEstimator, abc.ABC):
         self.prior_ = self._learn(tasks, validation)
         return self
 
-    def meta_partial_fit(self, tasks: Any) -> Self:
+    def meta_partial_fit(self: AnyMeta, tasks: Any) -> AnyMeta:
         """Go on learning from more tasks; the result is a new prior, the old one is untouched.
 
         What was decided at the start (encoding, rule, pooled model) stays; what is estimated over tasks is estimated

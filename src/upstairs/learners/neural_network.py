@@ -211,7 +211,8 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " row"]:
         """Return the most probable label of every row."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
     def _rule(self) -> AdaptationRule:
         if self.method not in (None, "bayesian-linear", "prototype"):
@@ -244,7 +245,8 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
         if len(self.classes_) < 2:
             where = "labels of a task's own" if self.prior is not None else "a classifier without a prior"
             raise TaskError(
-                f"The support ({len(y)} rows) holds one class, {self.classes_[0]!r}, but {where} need at least 2; add rows of another class."
+                f"The support ({len(y)} rows) holds one class, {self.classes_.tolist()[0]!r}, but {where} need at least 2; "
+                "add rows of another class."
             )
         return codes
 
@@ -252,7 +254,7 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
         number = {label: code for code, label in enumerate(self.classes_.tolist())}
         codes = [number.get(label, -1) for label in y.tolist()]
         if -1 in codes:
-            unknown = y[codes.index(-1)]
+            unknown = y.tolist()[codes.index(-1)]
             raise PriorMismatchError(
                 f"Label {unknown!r} is unknown: this task's labels are {', '.join(map(repr, self.classes_.tolist()[:10]))}; "
                 "correct the label, or learn a prior on tasks that have it."

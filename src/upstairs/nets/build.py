@@ -45,7 +45,7 @@ class Net(abc.ABC):
         """Put arrays into the structure."""
 
     @final
-    def __call__(self, arrays: Arrays, x: Float[Array, "row *input"]) -> Float[Array, "row output"]:
+    def __call__(self, arrays: Arrays, x: Float[Array, "row ..."]) -> Float[Array, "row output"]:
         """Map rows through the network with these arrays; flat rows of an image net are brought into shape."""
         return forward(self.module(arrays), x.reshape(x.shape[0], *self.inputs))
 
@@ -172,7 +172,9 @@ class OwnNet(Net):
                 f"net must map one example of shape {inputs} to a vector, and calling it failed with '{error}'."
             ) from error
         if len(shape) != 1:
-            raise PriorMismatchError(f"net must map one example of shape {inputs} to a vector, but gives shape {shape}.")
+            raise PriorMismatchError(
+                f"net must map one example of shape {inputs} to a vector, but gives shape {shape}."
+            )
         return cls(template, inputs, shape[0])
 
     def init(self, key: PRNGKeyArray) -> dict[str, Array]:
@@ -200,7 +202,7 @@ class OwnNet(Net):
         return hash((inputs, shapes))
 
 
-def forward(module: eqx.Module, x: Float[Array, "row *input"]) -> Float[Array, "row output"]:
+def forward(module: eqx.Module, x: Float[Array, "row ..."]) -> Float[Array, "row output"]:
     """Map rows through a module that is called on one example (ours take many at once)."""
     if isinstance(module, MLP | Conv4):
         return module(x)
@@ -232,7 +234,9 @@ def unflatten(template: Any, arrays: Arrays) -> Any:
             )
     odd = sorted(set(arrays) - set(wanted))
     if odd:
-        raise PriorMismatchError(f"The stored array {odd[0]!r} has no place in the net; build the net as it was learned.")
+        raise PriorMismatchError(
+            f"The stored array {odd[0]!r} has no place in the net; build the net as it was learned."
+        )
 
     def fill(path: Any, leaf: Any) -> Any:
         name = _name(path)
@@ -257,8 +261,6 @@ def _plain(leaf: Any) -> Any:
 
 def _name(path: Any) -> str:
     return ".".join(str(getattr(part, "name", getattr(part, "idx", getattr(part, "key", part)))) for part in path)
-
-
 
 
 @functools.cache

@@ -98,7 +98,7 @@ class ConvBlock(eqx.Module):
 
     def __call__(self, x: Float[Array, "*row height width channel"]) -> Float[Array, "*row half_h half_w output"]:
         """Map one image, or many along leading axes."""
-        # the largest value commutes with a rising function, so pooling first saves three quarters of what follows
+        # the largest of values that went through ReLU is ReLU of the largest: pooling first saves three quarters of it
         return jax.nn.relu(max_pool(normalise(convolve(x, self.weight), self.scale, self.shift)))
 
 
@@ -125,9 +125,9 @@ class Conv4(eqx.Module):
 
     Examples
     --------
-    >>> net = Conv4((28, 28, 1), (4, 4, 4, 4), 0, key=jax.random.key(0))
-    >>> net(jnp.zeros((28, 28, 1))).shape, net(jnp.zeros((2, 28, 28, 1))).shape
-    ((4,), (2, 4))
+    >>> net = jax.eval_shape(lambda key: Conv4((28, 28, 1), (8, 8, 8, 8), 5, key=key), jax.random.key(0))
+    >>> [block.weight.shape for block in net.blocks], net.last.weight.shape
+    ([(9, 8), (72, 8), (72, 8), (72, 8)], (8, 5))
     """
 
     blocks: tuple[ConvBlock, ...]

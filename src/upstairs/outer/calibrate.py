@@ -52,7 +52,7 @@ def tables_from(
         for fold, (params, part) in enumerate(folds):
             usable = [number for number, (_, y) in enumerate(part) if len(y) > size]
             draws = max(2, min(20, DRAWS // max(tasks, 1)))
-            for number in usable[: max(1, DRAWS // 2)]:
+            for number in np.random.default_rng([seed, fold, size]).permutation(usable)[: DRAWS // 2].astype(int):
                 x, y = part[number]
                 rng = np.random.default_rng([seed, fold, number, size])
                 for draw in range(draws):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from upstairs.inner.gaussian import factor
 from upstairs.outer.empirical_bayes import learn_gaussian, moments
@@ -66,7 +66,9 @@ def learn_candidate(
     back[0, 1:] -= shift[1:] / scale[1:]
     if data.kind == "regression":
         stats = moments(phi, data.y, data.offsets)
-        found = learn_gaussian(stats, random=random, diagonal=diagonal, strength=strength, target=target)
+        found = learn_gaussian(
+            stats, random=random, diagonal=diagonal, strength=strength, target=target, max_iter=200, tolerance=1e-4
+        )
         return {
             "weight": np.ones(1),
             "mean": (back @ found.mean)[None],
@@ -88,7 +90,7 @@ def learn_candidate(
     }
 
 
-def pad_rows(rows: Float[np.ndarray, "row column"], offsets: np.ndarray) -> Float[np.ndarray, "task longest column"]:
+def pad_rows(rows: Shaped[np.ndarray, "row column"], offsets: np.ndarray) -> Float[np.ndarray, "task longest column"]:
     """Lay the rows of every task out on an axis of their own, padded by zeros."""
     counts = np.diff(offsets)
     out = np.zeros((len(counts), int(counts.max(initial=0)), rows.shape[1]))

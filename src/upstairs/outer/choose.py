@@ -42,7 +42,7 @@ class Choice:
     params: dict[str, np.ndarray]
     report: list[dict[str, Any]]
     reason: str
-    folds: list[tuple[dict[str, np.ndarray], Int[np.ndarray, " task"]]]
+    folds: list[tuple[dict[str, np.ndarray], np.ndarray]]
 
 
 def rule_of(kind: str) -> AdaptationRule:

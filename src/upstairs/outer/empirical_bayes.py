@@ -123,25 +123,27 @@ def learn_gaussian(
     cov = np.eye(q) * (0.5 * left / q)
     cross_gram = stats.gram[:, random, :]
     part = np.ascontiguousarray(cross_gram[:, :, random])
+    flat = cross_gram.reshape(-1, width)
     eye = np.eye(q)
     history: list[float] = []
     for _ in range(max_iter):
         factor = factor_of(cov)
         scaled = part @ factor
-        inner = np.swapaxes(scaled, 1, 2) @ factor / noise  # F' G F / s2
-        inverse = np.linalg.inv(inner + np.eye(factor.shape[1]))
+        inner = np.swapaxes(scaled, 1, 2) @ factor / noise + np.eye(factor.shape[1])  # 1 + F' G F / s2
+        lower = np.linalg.cholesky(0.5 * (inner + inner.swapaxes(1, 2)))
+        inverse = np.linalg.inv(inner)
         spread_t = factor @ inverse @ factor.T  # posterior covariance of z_t
         # mean by generalised least squares: sum G - G C G / s2
         half = spread_t @ cross_gram
-        weight = gram_all - np.einsum("tqp,tqr->pr", cross_gram, half, optimize=True) / noise
-        side = cross_all - np.einsum("tqp,tq->p", half, stats.cross[:, random], optimize=True) / noise
+        weight = gram_all - flat.T @ half.reshape(-1, width) / noise
+        side = cross_all - half.reshape(-1, width).T @ stats.cross[:, random].ravel() / noise
         mean = np.linalg.solve(weight + ridge * tasks * np.eye(width), side)
         residual = stats.cross[:, random] - cross_gram @ mean
-        shift = np.einsum("tqr,tr->tq", spread_t, residual) / noise  # posterior mean of z_t
+        shift = (spread_t @ residual[..., None])[..., 0] / noise  # posterior mean of z_t
         loss = stats.square.sum() - 2.0 * mean @ cross_all + mean @ gram_all @ mean
-        gain = np.einsum("tq,tq->", shift, residual)
-        sign, logdet = np.linalg.slogdet(inner + np.eye(factor.shape[1]))
-        value = -0.5 * (total * np.log(2 * np.pi * noise) + logdet.sum() + (loss - gain) / noise)
+        gain = float((shift * residual).sum())
+        logdet = 2.0 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum()
+        value = -0.5 * (total * np.log(2 * np.pi * noise) + logdet + (loss - gain) / noise)
         value -= 0.5 * ridge * tasks / noise * mean @ mean
         if strength > 0:
             value -= 0.5 * strength * (np.linalg.slogdet(cov)[1] + target * np.trace(np.linalg.inv(cov)))
@@ -149,15 +151,15 @@ def learn_gaussian(
         if len(history) > 1 and history[-1] - history[-2] < tolerance * tasks:
             break
         # expectation-maximisation of covariance and noise
-        second = np.einsum("tq,tr->qr", shift, shift) + spread_t.sum(axis=0)
+        second = shift.T @ shift + spread_t.sum(axis=0)
         cov = (second + strength * target * eye) / (tasks + strength)
         if diagonal:
             cov = cov * eye
         expected = (
             loss
             - 2.0 * gain
-            + np.einsum("tq,tqr,tr->", shift, part, shift, optimize=True)
-            + np.einsum("tqr,tqr->", spread_t, part)
+            + float((shift * (part @ shift[..., None])[..., 0]).sum())
+            + float(np.vdot(spread_t, part))
         )
         noise = max((expected + ridge * tasks * mean @ mean) / total, noise_floor * spread)
     full = np.zeros((width, width))

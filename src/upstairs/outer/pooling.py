@@ -4,7 +4,8 @@ What a task is told by ``m`` must be learned from tasks whose own rows ``m`` has
 overrated. Tasks lie in folds; one model is fitted for every set of folds that is asked for, and shared.
 
 For a regression the boosted trees are fitted to targets from which every task's own deviation, as a linear prior
-on ``[1, x]`` sees it, has been taken away: otherwise trees explain by x what differs between tasks [1]_.
+on ``[1, x]`` sees it, has been taken away: otherwise trees explain by x what differs between tasks [1]_. This
+is done twice, the second time for the targets around a first model.
 
 References
 ----------
@@ -31,6 +32,8 @@ LEAVES = 31
 RATE = 0.1
 MOST_TREES = {"regression": 200, "classification": 120}
 """Most boosting iterations; fewer are kept if unseen tasks say so."""
+FIRST_TREES = 50
+"""Iterations of a first model, without which a task's own deviation is told more exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,13 @@ def make_folds(groups: Shaped[np.ndarray, " task"], most: int, seed: int) -> Int
     return place[number]
 
 
-def without_deviation(data: Data) -> Float[np.ndarray, " row"]:
-    """Targets minus what is a task's own, as the posterior of a linear prior on ``[1, x]`` says."""
+def without_deviation(data: Data, pooled: Float[np.ndarray, " row"] | float = 0.0) -> Float[np.ndarray, " row"]:
+    """Targets minus what is a task's own, as the posterior of a linear prior on ``[1, x]`` says.
+
+    The prior is that of the targets around ``pooled``.
+    """
     phi = np.column_stack([np.ones(len(data.x)), data.x])
-    stats = moments(phi, data.y, data.offsets)
+    stats = moments(phi, data.y - pooled, data.offsets)
     learned = learn_gaussian(stats, strength=5.0, target=0.01, max_iter=100, tolerance=1e-4)
     spread = factor(learned.covariance)
     inner = spread.T @ stats.gram @ spread / learned.noise + np.eye(spread.shape[1])
@@ -134,20 +140,21 @@ class Pooling:
         staged: list[np.ndarray] = []
         where = []
         loss = np.zeros(1)
+        target = without_deviation(part) if part.kind == "regression" else part.y
         for fold in sorted(folds):
             rows = part.row_fold == fold
             stages = self._staged(folds - {fold}, part.x[rows])
             staged.append(stages)
             where.append(rows)
-            loss = loss + self._losses(stages, part, rows, folds - {fold})
+            loss = loss + self._losses(stages, part, rows, target)
         best = int(np.argmin(loss))
         out = np.empty((len(part.x), self.outputs))
         for rows, stages in zip(where, staged, strict=True):
             out[rows] = stages[min(best, len(stages) - 1)]
         return out, best + 1
 
-    def _losses(self, stages: np.ndarray, part: Data, rows: np.ndarray, seen: frozenset[int]) -> np.ndarray:
-        """Loss of every stage on unseen tasks; for a regression each task's own level is left out of account."""
+    def _losses(self, stages: np.ndarray, part: Data, rows: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Loss of every stage on unseen tasks."""
         y = part.y[rows]
         if part.kind == "classification":
             if self.outputs == 1:
@@ -156,14 +163,7 @@ class Pooling:
             return np.array(
                 [(np.logaddexp.reduce(s, axis=1) - np.take_along_axis(s, label, 1)[:, 0]).sum() for s in stages]
             )
-        task = np.repeat(np.arange(len(part.fold)), np.diff(part.offsets))[rows]
-        count = np.maximum(np.bincount(task), 1)
-        losses = []
-        for stage in stages:
-            miss = y - stage[:, 0]
-            level = np.bincount(task, miss) / (count + 1.0)
-            losses.append(np.square(miss - level[task]).sum())
-        return np.array(losses)
+        return np.array([np.square(target[rows] - stage[:, 0]).sum() for stage in stages])
 
     def _staged(self, folds: frozenset[int], x: np.ndarray) -> np.ndarray:
         """Predictions after every iteration, ``(stage, row, output)``."""
@@ -185,19 +185,20 @@ class Pooling:
                 x = np.column_stack([np.ones(len(part.x)), part.x])
                 weight = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ y)
                 return from_linear(weight[1:, None], weight[:1])
-            return _boosting(part, y)
+            first = _boosting(part, y, FIRST_TREES).predict(part.x)
+            return _boosting(part, without_deviation(part, first), MOST_TREES[part.kind])
         present = np.unique(part.y)
         if len(present) < max(part.ways, 2):
             return from_linear(np.zeros((part.x.shape[1], self.outputs)), np.zeros(self.outputs))
         if self.kind == "ridge":
             linear = LogisticRegression(C=1.0, max_iter=500).fit(part.x, part.y)
             return from_linear(linear.coef_.T, linear.intercept_)
-        return _boosting(part, part.y)
+        return _boosting(part, part.y, MOST_TREES[part.kind])
 
 
-def _boosting(part: Data, y: np.ndarray) -> Any:
+def _boosting(part: Data, y: np.ndarray, trees: int) -> Any:
     settings: dict[str, Any] = {
-        "max_iter": MOST_TREES[part.kind],
+        "max_iter": trees,
         "learning_rate": RATE,
         "max_leaf_nodes": LEAVES,
         "early_stopping": False,

@@ -6,9 +6,9 @@ from upstairs.report.tables import (
     candidate_table,
     column_table,
     plain_table,
-    result_table,
+    result_tables,
     split_table,
     weight_table,
 )
 
-__all__ = ["candidate_table", "column_table", "plain_table", "result_table", "split_table", "weight_table"]
+__all__ = ["candidate_table", "column_table", "plain_table", "result_tables", "split_table", "weight_table"]

@@ -11,10 +11,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["candidate_table", "column_table", "plain_table", "result_table", "split_table", "weight_table"]
+__all__ = ["candidate_table", "column_table", "plain_table", "result_tables", "split_table", "weight_table"]
 
 
-def plain_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = (), title: str | None = None) -> Table:
+def plain_table(
+    headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = (), title: str | None = None
+) -> Table:
     """Make a table of any cells, as text.
 
     Parameters
@@ -31,7 +33,9 @@ def plain_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, number
     >>> plain_table(("a", "b"), [("x", 1)]).row_count
     1
     """
-    table = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+    table = Table(
+        box=box.SIMPLE, title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False
+    )
     for number, header in enumerate(headers):
         table.add_column(Text(header), justify="right" if number in numbers else "left", overflow="fold")
     for row in rows:
@@ -69,7 +73,9 @@ def candidate_table(report: Sequence[Mapping[str, Any]]) -> Table:
     headers = sorted(dict.fromkeys(header for line in flat for header in line), key=_place)
     words = {header for header in headers if any(isinstance(line.get(header), str) for line in flat)}
     rows = [[_cell(line.get(header)) for header in headers] for line in flat]
-    shown = ["loss, rows " + header.removeprefix("sizes ") if header.startswith("sizes ") else header for header in headers]
+    shown = [
+        "loss, rows " + header.removeprefix("sizes ") if header.startswith("sizes ") else header for header in headers
+    ]
     return plain_table(shown, rows, numbers=[place for place, header in enumerate(headers) if header not in words])
 
 
@@ -79,7 +85,7 @@ def weight_table(weights: Sequence[tuple[str, float, float]]) -> Table:
     return plain_table(("weight", "mean", "sd between tasks"), rows, numbers=(1, 2))
 
 
-def result_table(result: Any, shots: int, metric: str | None = None) -> Table:
+def result_tables(result: Any, shots: int, metric: str | None = None, *, width: int | None = None) -> list[Table]:
     """Learners at one number of shots, best first: mean, difference to the best baseline, ratios, coverage, time.
 
     The ratio is the first learner that is no baseline divided by the learner of the line (its losses are smaller if
@@ -91,28 +97,49 @@ def result_table(result: Any, shots: int, metric: str | None = None) -> Table:
     shots : int
     metric : str, optional
         The primary one by default.
+    width : int, optional
+        Characters of a line. A table that is wider becomes two. None: no limit.
     """
     rows = result.table(shots, metric)
-    main = next((name for name in result.learners if name not in result.baselines), None)
+    main = next((name for name in result.learners if name not in result.baselines), "")
     loss = metric or result.metric
     loss = loss if loss in ("mse", "mae", "nlpd", "log_loss") else "log_loss" if "log_loss" in result.metrics else ""
-    coverage = {row.learner: row.mean for row in result.table(shots, "coverage")} if "coverage" in result.metrics else {}
+    coverage = (
+        {row.learner: row.mean for row in result.table(shots, "coverage")} if "coverage" in result.metrics else {}
+    )
     measured = {row.learner for row in result.table(shots, loss)} if loss else set()
     against = next((row.learner for row in rows if row.reference), "")
+    digits = 3 if min((abs(row.mean) for row in rows), default=1.0) >= 0.1 else 4
     headers = ["learner", metric or result.metric, "95 % interval", f"less {against}", "95 % interval", "won-tied-lost"]
     headers += [f"{main} / it, {loss}"] if main in measured else []
     headers += ["in 90 % interval"] if coverage else []
+    headers.append("adapt ms")
     body = []
     for row in rows:
         wins = "" if row.reference or row.wins + row.ties + row.losses == 0 else f"{row.wins}-{row.ties}-{row.losses}"
-        line = [row.learner, f"{row.mean:.4f}", _span(row.low, row.high), _signed(row.difference), _span(row.difference_low, row.difference_high), wins]
+        line = [row.learner, f"{row.mean:.{digits}f}", _span(row.low, row.high, digits)]
+        line += ["" if math.isnan(row.difference) else f"{row.difference:+.{digits}f}"]
+        line += [_span(row.difference_low, row.difference_high, digits), wins]
         if main in measured:
-            line.append(_ratio(result, main, row.learner, shots, loss) if row.learner != main and row.learner in measured else "")
+            line.append(
+                _ratio(result, main, row.learner, shots, loss)
+                if row.learner != main and row.learner in measured
+                else ""
+            )
         if coverage:
             line.append(f"{coverage[row.learner]:.3f}" if row.learner in coverage else "")
         style = "" if row.baseline else "bold"
         body.append([Text(cell, style=style) for cell in [*line, f"{row.milliseconds:.2f}"]])
-    return plain_table([*headers, "adapt ms"], body, numbers=range(1, len(headers) + 1))
+    natural = sum(max(len(cell) for cell in column) + 3 for column in zip(headers, *body, strict=True))
+    parts = [list(range(len(headers)))]
+    if width is not None and natural > width:
+        parts = [[0, 1, 2, 3, 4], [0, *range(5, len(headers))]]
+    return [
+        plain_table(
+            [headers[n] for n in part], [[line[n].copy() for n in part] for line in body], numbers=range(1, len(part))
+        )
+        for part in parts
+    ]
 
 
 def split_table(results: Sequence[Any], states: Sequence[int], shots: int, metric: str | None = None) -> Table:
@@ -158,12 +185,8 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4f}"
 
 
-def _signed(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:+.4f}"
-
-
-def _span(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
+def _span(low: float, high: float, digits: int) -> str:
+    return "" if math.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _cell(value: Any) -> str:

@@ -18,7 +18,7 @@ from upstairs.testing.families import MetaCase, mean_loss, quietly
 __all__ = ["close", "gap", "models_of", "paired_losses", "refusal", "require", "same", "take"]
 
 
-def require(true: bool, sentence: str) -> None:
+def require(true: bool | np.bool_, sentence: str) -> None:
     """Raise AssertionError with a sentence unless something holds."""
     if not true:
         raise AssertionError(sentence)

@@ -6,13 +6,17 @@ looks at the rows of a fit, takes the prior made for their number of columns and
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, final
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal, final
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
+from upstairs.errors import FamiliarityWarning
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
 from upstairs.prior import Prior
@@ -21,12 +25,13 @@ from upstairs.tasks.task import Task, TaskSet
 __all__ = ["PriorDouble", "PriorShelf"]
 
 Key = tuple[int, tuple[Any, ...]]
-"""Number of columns, and the labels (none for a regression or for labels of a task's own)."""
+"""Number of columns, and the sorted labels (none for a regression)."""
+_SOME: Key = (2, (0, 1))
 
 
 @final
 class PriorShelf:
-    """Priors by number of columns and labels; one that is missing is learned from twelve tiny tasks and kept.
+    """Priors by number of columns and labels; one that is missing is learned from nine tiny tasks and kept.
 
     Parameters
     ----------
@@ -56,7 +61,7 @@ class PriorShelf:
             labels = ()
         if (columns, labels) not in self._priors:
             tasks = _tiny_tasks(columns, labels, self.kind)
-            self._priors[columns, labels] = clone(self.meta).meta_fit(tasks).prior_
+            self._priors[columns, labels] = clone(self.meta).meta_fit(tasks[1:], validation=tasks[:1]).prior_
         return self._priors[columns, labels]
 
     def __sklearn_clone__(self) -> PriorShelf:
@@ -70,8 +75,8 @@ class PriorShelf:
 
 
 def _offers(name: str) -> Any:
-    """A method of the stand-in exists where the estimator has it."""
-    return available_if(lambda double: hasattr(getattr(double, "model_", double.estimator), name))
+    """A method of the stand-in exists where the estimator, given some prior, has it."""
+    return available_if(lambda double: hasattr(double._with(double.priors[_SOME]), name))
 
 
 @final
@@ -82,26 +87,28 @@ class PriorDouble(BaseEstimator):
     ----------
     estimator : PriorEstimator
         Without a prior; it is cloned.
-    priors : PriorShelf or dict
-        Priors by number of columns and sorted labels (an empty tuple for a regression or for own labels). Rows
-        without a prior (in a dict) or without a readable shape go to the plain estimator, whose error is raised.
+    priors : PriorShelf or mapping
+        Priors by number of columns and sorted labels. Rows whose columns or labels cannot be told go to the
+        estimator without a prior, which says what is wrong with them.
     """
 
     def __init__(self, estimator: PriorEstimator | None = None, priors: Any = None) -> None:
         self.estimator = estimator
         self.priors = priors
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> PriorDouble:
         """Fit the estimator with the prior for these columns and labels."""
-        self.model_ = self._chosen(X, y).fit(X, y)
+        with _silence():
+            self.model_ = self._chosen(X, y).fit(X, y)
         return self._named()
 
     @_offers("partial_fit")
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> PriorDouble:
         """Go on learning; the prior is chosen by the first rows (and ``classes``)."""
         if not hasattr(self, "model_"):
             self.model_ = self._chosen(X, y if classes is None else classes)
-        self.model_.partial_fit(X, y, classes)
+        with _silence():
+            self.model_.partial_fit(X, y, classes)
         return self._named()
 
     def predict(self, X: Any, **settings: Any) -> Any:
@@ -130,22 +137,32 @@ class PriorDouble(BaseEstimator):
     def _chosen(self, X: Any, y: Any) -> Any:
         assert self.estimator is not None
         key = _key(X, y, get_tags(self.estimator).estimator_type == "classifier")
-        try:
-            prior = None if key is None else self.priors[key]
-        except KeyError:
-            prior = None
+        return self._with(None if key is None else self.priors[key])
+
+    def _with(self, prior: Prior | None) -> Any:
         return clone(self.estimator).set_params(prior=prior)
 
-    def _named(self) -> Self:
+    def _named(self) -> PriorDouble:
         for name in ("n_features_in_", "feature_names_in_", "classes_"):
             if hasattr(self.model_, name):
                 setattr(self, name, getattr(self.model_, name))
         return self
 
 
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Rows of scikit-learn's checks belong to no family of tasks, and a warning that says so is not meant there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FamiliarityWarning)
+        yield
+
+
 def _key(X: Any, y: Any, classifier: bool) -> Key | None:
     """Columns and labels, or None where the rows are not even a table (the estimator then says what is wrong)."""
-    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    try:
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    except ValueError:
+        return None
     if len(shape) != 2 or 0 in shape:
         return None
     if not classifier:
@@ -153,17 +170,19 @@ def _key(X: Any, y: Any, classifier: bool) -> Key | None:
     labels = np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or (labels.dtype.kind == "f" and not (labels == np.round(labels)).all()):
+    whole = labels.dtype.kind in "iubUO" or (labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()))
+    if labels.ndim != 1 or not whole or not np.isfinite(labels if labels.dtype.kind == "f" else 0).all():
         return None
     return shape[1], tuple(np.unique(labels).tolist())
 
 
-def _tiny_tasks(columns: int, labels: tuple[Any, ...], kind: str, tasks: int = 12, rows: int = 16) -> TaskSet:
+def _tiny_tasks(columns: int, labels: tuple[Any, ...], kind: str, tasks: int = 9, rows: int = 12) -> TaskSet:
     """Tasks with random linear scores; the label of a row is that of its largest score."""
     rng = np.random.default_rng(columns)
     ways = {"regression": 1, "own": 3}.get(kind, max(2, len(labels)))
     names = np.array([*labels, *_further(labels)][:ways]) if kind == "shared" else None
     made = []
+    rows = max(rows, 2 * ways)
     for number in range(tasks):
         X = rng.normal(size=(rows, columns))
         score = X @ rng.normal(size=(columns, ways)) + 0.3 * rng.normal(size=(rows, ways))

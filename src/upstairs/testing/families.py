@@ -130,7 +130,7 @@ def framed(task: Task) -> Task:
 
 
 def cases_for(
-    meta: MetaLearner, kinds: Sequence[CaseKind] = ("regression", "shared", "own"), **fields: Any
+    meta: MetaLearner, kinds: Sequence[str] = ("regression", "shared", "own"), **fields: Any
 ) -> list[MetaCase]:
     """Make small cases for a meta-learner: a regression, shared labels, and a class pool.
 

@@ -1,0 +1,239 @@
+"""Rules whose learning is a gradient away: pure JAX functions of one task, and their NumPy face.
+
+A `TracedRule` is written for one task; callers map it over tasks with ``vmap``, differentiate it, and compile it.
+`Traced` turns one into an `AdaptationRule`: arrays are padded to buckets, so that a new size within a bucket
+compiles nothing, computed in float32, and handed back as NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+
+from upstairs.errors import PriorMismatchError
+from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, Prediction, Rows, State
+from upstairs.tasks.batches import bucket
+
+__all__ = ["Arrays", "Logits", "Normal", "Spec", "TaskRows", "Traced", "TracedRule", "log_density"]
+
+Arrays: TypeAlias = Mapping[str, Array]
+FOLDS = 16
+"""Folds of `Traced.row_scores`; up to this many rows it is exact leave-one-out."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What tasks look like: the shape of one row's features, and the number of classes (0: a regression)."""
+
+    inputs: tuple[int, ...]
+    ways: int = 0
+
+    @property
+    def kind(self) -> str:
+        """Return ``"regression"`` or ``"classification"``."""
+        return "classification" if self.ways else "regression"
+
+
+class TaskRows(NamedTuple):
+    """Rows of one task; ``y`` are numbers, or class numbers, and padding rows have a false ``mask``."""
+
+    x: Float[Array, "row ..."]
+    y: Shaped[Array, "row ..."]
+    mask: Bool[Array, " row"]
+
+
+class Normal(NamedTuple):
+    """A normal distribution for every row (of several outputs, if there are)."""
+
+    mean: Float[Array, "row ..."]
+    variance: Float[Array, "row ..."]
+
+
+class Logits(NamedTuple):
+    """Unnormalised log probabilities of the classes of every row."""
+
+    value: Float[Array, "row way"]
+
+
+class TracedRule(abc.ABC):
+    """How one task is learned from a prior, as pure JAX functions; subclasses are frozen, hashable and final.
+
+    ``params`` and ``state`` are flat dictionaries of floating-point arrays. ``adapt`` must accept rows that are all
+    masked out (the prior's own state). The gradient of `outer_loss` by ``params`` is what trains the prior.
+    """
+
+    @abc.abstractmethod
+    def init(self, key: PRNGKeyArray, spec: Spec) -> dict[str, Array]:
+        """Params before learning."""
+
+    @abc.abstractmethod
+    def adapt(
+        self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
+    ) -> dict[str, Array]:
+        """Learn one task from its support rows."""
+
+    @abc.abstractmethod
+    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
+        """Predict rows of that task."""
+
+    def outer_loss(self, params: Arrays, support: TaskRows, query: TaskRows, key: PRNGKeyArray) -> Float[Array, ""]:
+        """Mean negative log-likelihood of the query rows after adapting to the support rows."""
+        predicted = self.predict(params, self.adapt(params, *support), query.x)
+        return masked_mean(-log_density(predicted, query.y), query.mask)
+
+    def own(self, key: PRNGKeyArray, spec: Spec, rows: TaskRows) -> dict[str, Array]:
+        """Params for the plain base learner, which has seen no other task; fresh ones, unless a rule knows better."""
+        return self.init(key, spec)
+
+
+def log_density(predicted: Normal | Logits, y: Shaped[Array, "row ..."]) -> Float[Array, " row"]:
+    """Log density (summed over outputs), or log probability, of the target of every row.
+
+    Examples
+    --------
+    >>> log_density(Logits(jnp.zeros((1, 4))), jnp.array([2])).round(4).tolist()
+    [-1.3863...]
+    """
+    if isinstance(predicted, Logits):
+        chosen = jax.nn.one_hot(y, predicted.value.shape[-1], dtype=predicted.value.dtype)
+        return (predicted.value * chosen).sum(axis=-1) - jax.nn.logsumexp(predicted.value, axis=-1)
+    each = jnp.square(y - predicted.mean) / predicted.variance + jnp.log(2.0 * jnp.pi * predicted.variance)
+    return -0.5 * each.reshape(each.shape[0], -1).sum(axis=1)
+
+
+def masked_mean(values: Float[Array, " row"], mask: Bool[Array, " row"]) -> Float[Array, ""]:
+    """Mean over the rows that count; zero if there are none."""
+    return jnp.where(mask, values, 0.0).sum() / jnp.maximum(mask.sum(), 1)
+
+
+@final
+@dataclass(frozen=True)
+class Traced(AdaptationRule):
+    """The NumPy face of a traced rule.
+
+    ``evidence`` is a proxy: the mean log predictive density of the support rows under the prior *before* adapting.
+    ``row_scores`` leave one row out where a task has at most 16 rows (padding included), and one of 16 folds
+    where it has more.
+
+    Parameters
+    ----------
+    rule : TracedRule
+    spec : Spec
+        What the rule's params are for.
+    seed : int
+        Draws the start of `own_params`.
+    """
+
+    rule: TracedRule
+    spec: Spec
+    seed: int = 0
+
+    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
+        """Params made from the rows of one task alone."""
+        if self.spec.ways and ways > self.spec.ways:
+            raise PriorMismatchError(
+                f"The rule has {self.spec.ways} classes, but the task has {ways}; learn a wider one."
+            )
+        rows = self._padded(x[None], y[None], np.ones((1, len(y)), dtype=bool), tasks=1)
+        found = _own(self.rule, self.spec, self.seed, TaskRows(*(part[0] for part in rows)))
+        return {name: np.asarray(array) for name, array in found.items()}
+
+    def adapt(self, params: Params, support: Rows) -> State:
+        """Learn every task of the batch."""
+        count = len(support.y)
+        state = _adapt(self.rule, _single(params), self._rows(support))
+        return {name: np.asarray(array)[:count] for name, array in state.items()}
+
+    def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Prediction:
+        """Predict rows of every task."""
+        count, rows = x.shape[:2]
+        tasks = _tasks(count)
+        padded = _grown(np.asarray(x, np.float32), (tasks, bucket(rows)))
+        states = {name: _grown(np.asarray(array), (tasks,)) for name, array in state.items()}
+        predicted = _predict(self.rule, _single(params), states, padded.reshape(*padded.shape[:2], *self.spec.inputs))
+        arrays = [np.asarray(part, np.float64)[:count, :rows] for part in predicted]
+        return Categorical(arrays[0]) if isinstance(predicted, Logits) else Gaussian(arrays[0], arrays[1])
+
+    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
+        """Log predictive density of every support row by the rows of the other folds."""
+        count, rows = support.mask.shape
+        scores = _scores(self.rule, _single(params), self._rows(support))
+        return np.where(support.mask, np.asarray(scores, np.float64)[:count, :rows], 0.0)
+
+    def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
+        """Mean log predictive density of the support rows under the prior itself."""
+        return np.asarray(_evidence(self.rule, _single(params), self._rows(support)), np.float64)[: len(support.y)]
+
+    def _rows(self, rows: Rows) -> TaskRows:
+        return self._padded(rows.x, rows.y, rows.mask, _tasks(len(rows.y)))
+
+    def _padded(self, x: np.ndarray, y: np.ndarray, mask: np.ndarray, tasks: int) -> TaskRows:
+        shape = (tasks, bucket(y.shape[1]))
+        features = _grown(np.asarray(x, np.float32), shape).reshape(*shape, *self.spec.inputs)
+        targets = _grown(np.asarray(y, np.int32 if self.spec.ways else np.float32), shape)
+        return TaskRows(features, targets, _grown(mask, shape))
+
+
+def _tasks(count: int) -> int:
+    return 1 if count == 1 else bucket(count)
+
+
+def _grown(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    gaps = [(0, size - have) for size, have in zip(shape, array.shape, strict=False)]
+    if not any(gap for _, gap in gaps):
+        return array
+    return np.pad(array, gaps + [(0, 0)] * (array.ndim - len(gaps)))
+
+
+def _single(params: Params) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array, np.float32) for name, array in params.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _adapt(rule: TracedRule, params: Any, rows: TaskRows) -> Any:
+    return jax.vmap(lambda task: rule.adapt(params, *task))(rows)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(rule: TracedRule, params: Any, states: Any, x: Array) -> Normal | Logits:
+    predicted = jax.vmap(lambda state, own: rule.predict(params, state, own))(states, x)
+    return Logits(jax.nn.softmax(predicted.value, axis=-1)) if isinstance(predicted, Logits) else predicted
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _scores(rule: TracedRule, params: Any, rows: TaskRows) -> Array:
+    width = rows.mask.shape[1]
+    folds = min(width, FOLDS)
+    member = jnp.arange(width) % folds
+
+    def without(task: TaskRows, fold: Array) -> Array:
+        state = rule.adapt(params, task.x, task.y, task.mask & (member != fold))
+        return log_density(rule.predict(params, state, task.x), task.y)
+
+    def score(task: TaskRows) -> Array:
+        every = jax.vmap(lambda fold: without(task, fold))(jnp.arange(folds))
+        return every[member, jnp.arange(width)]
+
+    return jax.lax.map(score, rows)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evidence(rule: TracedRule, params: Any, rows: TaskRows) -> Array:
+    def one(task: TaskRows) -> Array:
+        state = rule.adapt(params, task.x, task.y, jnp.zeros_like(task.mask))
+        return masked_mean(log_density(rule.predict(params, state, task.x), task.y), task.mask)
+
+    return jax.vmap(one)(rows)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _own(rule: TracedRule, spec: Spec, seed: Any, rows: TaskRows) -> Any:
+    return rule.own(jax.random.key(seed), spec, rows)

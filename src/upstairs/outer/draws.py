@@ -1,0 +1,167 @@
+"""What a step draws on the device: tasks and rows from flat rows, or N-way K-shot episodes from a class pool."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from upstairs.errors import TaskError
+from upstairs.inner.traced import TaskRows
+from upstairs.tasks.batches import FlatRows
+from upstairs.tasks.sampler import choose_rows, choose_tasks, integers, shuffled, visits
+
+__all__ = ["Draw", "EpisodeDraw", "TaskDraw", "flat_data", "pool_data"]
+
+_SHOTS, _CLASSES = 0x51075, 0xC1A55
+
+
+class Draw(abc.ABC):
+    """A pure function of (data, seed, step); frozen and hashable, so that it can be part of a compiled program."""
+
+    batch: int
+
+    @abc.abstractmethod
+    def __call__(self, data: Mapping[str, Array], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+        """Return task numbers (task,), support rows and query rows, each with a leading task axis."""
+
+
+@final
+@dataclass(frozen=True)
+class TaskDraw(Draw):
+    """Some tasks a step, in random order without repetition; support and query rows of a task are disjoint.
+
+    Parameters
+    ----------
+    tasks : int
+        Tasks in the data.
+    batch : int
+        Tasks a step.
+    shots : (int, int)
+        Least and most support rows; drawn for each task.
+    queries : int
+        Most query rows.
+    """
+
+    tasks: int
+    batch: int
+    shots: tuple[int, int]
+    queries: int
+
+    def __call__(self, data: Mapping[str, Array], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+        """Gather the rows of a step."""
+        chosen = choose_tasks(seed, step, self.tasks, self.batch, jnp)
+        low, high = self.shots
+        number = visits(step, self.tasks, self.batch, jnp)
+        shots = (
+            high if low == high else integers(seed, _SHOTS, number, chosen, low=low, high=high, size=1, xp=jnp)[..., 0]
+        )
+        begin = data["offsets"][chosen]
+        counts = data["offsets"][chosen + 1] - begin
+        rows = choose_rows(seed, number, chosen, counts, high, self.queries, jnp, shots=shots)
+        parts = []
+        for index, mask in ((rows.support, rows.support_mask), (rows.query, rows.query_mask)):
+            where = begin[:, None] + index
+            parts.append(TaskRows(data["x"][where], data["y"][where], mask))
+        return chosen, parts[0], parts[1]
+
+
+@final
+@dataclass(frozen=True)
+class EpisodeDraw(Draw):
+    """Some N-way K-shot episodes a step, from arrays ``x`` (class, example, ...) with ``counts`` (class,).
+
+    The number of an episode's task, for errors, is that of its first class.
+
+    Parameters
+    ----------
+    classes : int
+        Classes in the data.
+    batch : int
+        Episodes a step.
+    ways, shots, queries : int
+        Classes an episode, support rows and query rows a class.
+    rotations : int
+        1, or 4: images turned by 90, 180 and 270 degrees count as further classes.
+    """
+
+    classes: int
+    batch: int
+    ways: int
+    shots: int
+    queries: int
+    rotations: int = 1
+
+    def __post_init__(self) -> None:
+        if self.classes * self.rotations < self.ways:
+            raise TaskError(f"ways={self.ways} asks for more classes than the pool has, {self.classes}; ask for fewer.")
+        if self.rotations not in (1, 4):
+            raise TaskError(f"rotations must be 1 or 4, but is {self.rotations}.")
+
+    def __call__(self, data: Mapping[str, Array], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+        """Gather the images of a step."""
+        episode = jnp.asarray(step, jnp.uint32) * np.uint32(self.batch) + jnp.arange(self.batch, dtype=jnp.uint32)
+        places = jnp.broadcast_to(jnp.arange(self.ways), (self.batch, self.ways))
+        chosen = shuffled(seed, _CLASSES, episode, index=places, n=self.classes * self.rotations, xp=jnp)
+        base, turn = chosen // self.rotations, chosen % self.rotations
+        counts = data["counts"][base]
+        rows = choose_rows(seed, episode[:, None], chosen, counts, self.shots, self.queries, jnp)
+        parts = []
+        for index, mask in ((rows.support, rows.support_mask), (rows.query, rows.query_mask)):
+            x = data["x"][base[..., None], index]
+            x = x.astype(jnp.float32) / 255.0 if x.dtype == jnp.uint8 else x
+            if self.rotations > 1:
+                x = _turned(x, turn[..., None])
+            x = x.reshape(self.batch, -1, *x.shape[3:])
+            y = jnp.broadcast_to(jnp.arange(self.ways)[:, None], index.shape[1:])
+            y = jnp.broadcast_to(y.reshape(-1), (self.batch, y.size))
+            parts.append(TaskRows(x, y, mask.reshape(self.batch, -1)))
+        return base[:, 0], parts[0], parts[1]
+
+
+def flat_data(rows: FlatRows) -> dict[str, np.ndarray]:
+    """Arrays for `TaskDraw`: features in float32, targets in float32 or class numbers in int32."""
+    y = rows.y.astype(np.int32 if rows.y.dtype.kind in "iub" else np.float32)
+    return {"x": rows.x.astype(np.float32), "y": y, "offsets": rows.offsets.astype(np.int32)}
+
+
+def pool_data(
+    x: Shaped[np.ndarray, "row ..."], codes: Int[np.ndarray, " row"], inputs: tuple[int, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """Arrays for `EpisodeDraw` from examples and their class numbers 0, 1, ...; bytes stay bytes (0 to 255).
+
+    Parameters
+    ----------
+    x : array of shape (row, ...)
+    codes : array of shape (row,)
+    inputs : tuple of int, optional
+        The shape that one example is to have, such as ``(28, 28, 1)``.
+
+    Examples
+    --------
+    >>> data = pool_data(np.arange(6.0)[:, None], np.array([1, 0, 1, 0, 0, 1]))
+    >>> data["x"][..., 0].tolist(), data["counts"].tolist()
+    ([[1.0, 3.0, 4.0], [0.0, 2.0, 5.0]], [3, 3])
+    """
+    counts = np.bincount(codes)
+    shape = x.shape[1:] if inputs is None else inputs
+    kept = x if x.dtype == np.uint8 else x.astype(np.float32)
+    out = np.zeros((len(counts), int(counts.max()), *shape), kept.dtype)
+    order = np.argsort(codes, kind="stable")
+    place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    out[codes[order], place] = kept[order].reshape(len(order), *shape)
+    return {"x": out, "counts": counts.astype(np.int32)}
+
+
+def _turned(x: Float[Array, "task way row height width channel"], turn: Int[Array, "task way 1"]) -> Array:
+    """Turn every image by its number of quarters."""
+    turn = turn[..., None, None, None]
+    across = jnp.swapaxes(x, -3, -2)
+    half = x[..., ::-1, ::-1, :]
+    quarters = jnp.where(turn % 4 == 1, across[..., ::-1, :, :], across[..., ::-1, :])
+    return jnp.where(turn % 2 == 1, quarters, jnp.where(turn == 2, half, x))

@@ -1,0 +1,103 @@
+"""The outer optimiser as plain settings: which Optax rule, its rate over the steps, and clipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, final
+
+if TYPE_CHECKING:
+    import optax
+
+__all__ = ["AnyOptimiser", "Optimiser", "built"]
+
+
+@final
+@dataclass(frozen=True)
+class Optimiser:
+    """What `built` makes an Optax transformation of; JSON values only, so that a prior can record it.
+
+    Parameters
+    ----------
+    name : {"adam", "adamw", "sgd"}
+    rate : float
+        Step size, at its highest.
+    schedule : {"constant", "cosine", "linear"}
+        How the rate falls to zero over ``steps``.
+    steps : int
+        Length of the schedule; not needed for a constant rate.
+    warmup : int
+        Steps over which the rate rises from zero first.
+    clip : float, optional
+        Most norm of the whole gradient.
+    decay : float
+        Weight decay of ``"adamw"``.
+
+    Examples
+    --------
+    >>> Optimiser(rate=0.01, schedule="cosine", steps=100).rate_at(50)
+    0.005
+    """
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    rate: float = 1e-3
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    steps: int = 0
+    warmup: int = 0
+    clip: float | None = 10.0
+    decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ("adam", "adamw", "sgd"):
+            raise ValueError(
+                f"optimiser must be 'adam', 'adamw', 'sgd' or an Optax transformation, but is {self.name!r}."
+            )
+        if self.schedule not in ("constant", "cosine", "linear"):
+            raise ValueError(f"schedule must be 'constant', 'cosine' or 'linear', but is {self.schedule!r}.")
+        if self.schedule != "constant" and self.steps < 1:
+            raise ValueError(f"schedule={self.schedule!r} needs steps, the length of the run, but steps={self.steps}.")
+
+    def rate_at(self, step: int) -> float:
+        """Return the step size at a step."""
+        import numpy as np
+
+        return float(np.round(self._rate(np, np.float64(step)), 12))
+
+    def _rate(self, xp: object, step: object) -> object:
+        from typing import Any
+
+        np: Any = xp
+        warm = np.minimum(1.0, (step + 1.0) / self.warmup) if self.warmup else 1.0  # type: ignore[operator]
+        share = np.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)  # type: ignore[operator]
+        fall = {"constant": 1.0, "linear": 1.0 - share, "cosine": 0.5 * (1.0 + np.cos(np.pi * share))}
+        return self.rate * warm * fall[self.schedule]
+
+
+AnyOptimiser: TypeAlias = "Optimiser | optax.GradientTransformation"
+
+
+def built(optimiser: AnyOptimiser) -> optax.GradientTransformation:
+    """Return the Optax transformation of some settings, or the one that was given.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> rule = built(Optimiser("sgd", rate=0.5))
+    >>> update, _ = rule.update(jnp.ones(2), rule.init(jnp.zeros(2)))
+    >>> update.tolist()
+    [-0.5, -0.5]
+    """
+    if not isinstance(optimiser, Optimiser):
+        return optimiser
+    import jax.numpy as jnp
+    import optax
+
+    def rate(step: object) -> object:
+        return optimiser._rate(jnp, step)
+
+    rules = {
+        "adam": lambda: optax.adam(rate),
+        "adamw": lambda: optax.adamw(rate, weight_decay=optimiser.decay),
+        "sgd": lambda: optax.sgd(rate),
+    }
+    rule = rules[optimiser.name]()
+    return rule if optimiser.clip is None else optax.chain(optax.clip_by_global_norm(optimiser.clip), rule)

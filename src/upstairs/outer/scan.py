@@ -1,0 +1,254 @@
+"""The stepper of traced rules: many meta-steps in one compiled program, tasks and rows drawn inside it.
+
+All data lie on the device. A step draws its tasks and rows from ``(seed, step)``, adapts to all of them at once,
+and moves the params by the mean gradient. The number of steps is an argument of the program, so that any number up
+to `ScanStepper.most` runs without another compilation and gives the same bits, however a run is cut into chunks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from upstairs.inner.traced import Logits, Spec, TaskRows, TracedRule, log_density
+from upstairs.outer.draws import Draw
+from upstairs.outer.loop import Metrics, Validation
+from upstairs.outer.optimiser import AnyOptimiser, Optimiser, built
+from upstairs.storage import content_hash
+
+__all__ = ["ScanStepper", "judge"]
+
+MOST = 1000
+_VALIDATION_SEED = 0x5EED
+
+
+class _Program(NamedTuple):
+    """Everything static in a compiled step."""
+
+    rule: TracedRule
+    draw: Draw
+    optimiser: AnyOptimiser
+    task_clip: float | None
+
+
+@final
+class ScanStepper:
+    """Learn a traced rule's params by gradients over tasks.
+
+    Parameters
+    ----------
+    rule : TracedRule
+    spec : Spec
+    draw : Draw
+        Which tasks and rows a step uses.
+    data : dict of arrays
+        What ``draw`` draws from (`draws.flat_data`, `draws.pool_data`).
+    optimiser : Optimiser or optax.GradientTransformation
+    task_clip : float, optional
+        Most norm of the gradient of one task; costs one gradient a task in memory.
+    validation : (Draw, dict of arrays), optional
+        Where validation tasks come from; the same ones are drawn every time.
+    validation_batches : int
+        How many batches of ``draw.batch`` validation tasks.
+    judge_rule : TracedRule, optional
+        The rule that validation adapts with (another number of ways); None: ``rule``.
+    seed : int
+    start : dict of arrays, optional
+        Params to start from instead of fresh ones.
+    names : sequence of str, optional
+        Names of the tasks, for errors.
+    """
+
+    most = MOST
+
+    def __init__(
+        self,
+        rule: TracedRule,
+        spec: Spec,
+        draw: Draw,
+        data: Mapping[str, Any],
+        *,
+        optimiser: AnyOptimiser | None = None,
+        task_clip: float | None = None,
+        validation: tuple[Draw, Mapping[str, Any]] | None = None,
+        validation_batches: int = 4,
+        judge_rule: TracedRule | None = None,
+        seed: int = 0,
+        start: Mapping[str, Any] | None = None,
+        names: Any = None,
+    ) -> None:
+        self.rule, self.spec, self.draw = rule, spec, draw
+        self._host = {name: np.asarray(array) for name, array in data.items()}
+        self._data = jax.device_put(self._host)
+        self.optimiser = Optimiser() if optimiser is None else optimiser
+        self._program = _Program(rule, draw, self.optimiser, task_clip)
+        self._validation = None if validation is None else (validation[0], jax.device_put(dict(validation[1])))
+        self._batches = validation_batches
+        self._judge = rule if judge_rule is None else judge_rule
+        self.seed = int(seed)
+        self._start = None if start is None else {key: np.asarray(value) for key, value in start.items()}
+        self._names = names
+
+    def fingerprint(self) -> str:
+        """Name rule, draws, optimiser, seed, data and start."""
+        named = self.optimiser if isinstance(self.optimiser, Optimiser) else jax.tree.structure(self._shapes()[1])
+        document = {
+            "rule": repr(self.rule),
+            "spec": repr(self.spec),
+            "draw": repr(self.draw),
+            "optimiser": repr(named),
+            "task_clip": self._program.task_clip,
+            "validation": None if self._validation is None else repr((self._validation[0], self._batches, self._judge)),
+            "seed": self.seed,
+        }
+        arrays = dict(self._host) | {f"start/{name}": array for name, array in (self._start or {}).items()}
+        if self._validation is not None:
+            arrays |= {f"validation/{name}": np.asarray(array) for name, array in self._validation[1].items()}
+        return content_hash(document, arrays)
+
+    def start(self) -> Any:
+        """Return fresh params and moments."""
+        params = _init(self.rule, self.spec, self.seed) if self._start is None else jax.device_put(self._start)
+        return params, _moments(self.optimiser, params)
+
+    def advance(self, state: Any, start: int, count: int) -> tuple[Any, Metrics]:
+        """Make steps."""
+        assert 1 <= count <= self.most
+        state, made, losses, bad = _advance(
+            self._program, self._data, state, np.uint32(self.seed), np.uint32(start), np.uint32(count)
+        )
+        made, bad = int(made), int(bad)
+        if made < count:
+            return state, Metrics(np.asarray(losses)[:made], start + made, bad if bad >= 0 else None)
+        return state, Metrics(np.asarray(losses)[:made])
+
+    def validate(self, state: Any) -> Validation | None:
+        """Judge params on the frozen validation tasks."""
+        if self._validation is None:
+            return None
+        draw, data = self._validation
+        losses, errors = judge(self._judge, draw, data, state[0], batches=self._batches, seed=_VALIDATION_SEED)
+        return Validation(float(losses.mean()), float(errors.mean()))
+
+    def params(self, state: Any) -> dict[str, np.ndarray]:
+        """Return the prior's arrays."""
+        return {name: np.asarray(array) for name, array in state[0].items()}
+
+    def pack(self, state: Any) -> dict[str, np.ndarray]:
+        """Lay out params and moments by path."""
+        leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+        return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+    def unpack(self, arrays: Mapping[str, np.ndarray]) -> Any:
+        """Undo `pack`."""
+        leaves, tree = jax.tree_util.tree_flatten_with_path(self._shapes())
+        return jax.tree.unflatten(tree, [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves])
+
+    def name(self, task: int) -> str:
+        """Name a task."""
+        return str(task if self._names is None else self._names[task])
+
+    def _shapes(self) -> Any:
+        return jax.eval_shape(self.start)
+
+
+def judge(
+    rule: TracedRule, draw: Draw, data: Mapping[str, Any], params: Mapping[str, Any], *, batches: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Adapt to frozen tasks and predict their query rows.
+
+    Parameters
+    ----------
+    rule, draw, data, params
+    batches : int
+        Of ``draw.batch`` tasks.
+    seed : int
+        The same number gives the same tasks and rows.
+
+    Returns
+    -------
+    losses, errors : arrays of shape (batches * draw.batch,)
+        Mean negative log-likelihood, and mean squared error or share of wrong rows, of each task.
+    """
+    losses, errors = _judged(rule, draw, batches, dict(data), dict(params), np.uint32(seed))
+    return np.asarray(losses, np.float64).ravel(), np.asarray(errors, np.float64).ravel()
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(rule: TracedRule, spec: Spec, seed: Any) -> Any:
+    return rule.init(jax.random.key(seed), spec)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _moments(optimiser: AnyOptimiser, params: Any) -> Any:
+    return built(optimiser).init(params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _advance(program: _Program, data: Any, state: Any, seed: Any, start: Any, count: Any) -> Any:
+    rule, draw, _, task_clip = program
+    optimiser = built(program.optimiser)
+
+    def step(number: Array, state: Any) -> tuple[Any, Array, Array, Array]:
+        params, moments = state
+        tasks, support, query = draw(data, seed, number)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(tasks))
+        if task_clip is None:
+
+            def mean_loss(params: Any) -> tuple[Array, Array]:
+                each = jax.vmap(rule.outer_loss, (None, 0, 0, 0))(params, support, query, keys)
+                return each.mean(), each
+
+            (loss, each), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params)
+        else:
+            each, every = jax.vmap(jax.value_and_grad(rule.outer_loss), (None, 0, 0, 0))(params, support, query, keys)
+            norms = jax.vmap(optax.global_norm)(every)
+            each = jnp.where(jnp.isfinite(norms), each, jnp.nan)
+            weight = jnp.minimum(1.0, task_clip / jnp.maximum(norms, 1e-30)) / len(tasks)
+            gradient = jax.tree.map(lambda part: jnp.tensordot(weight.astype(part.dtype), part, axes=1), every)
+            loss = each.mean()
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradient))
+        lost = ~jnp.isfinite(each)
+        bad = jnp.where(lost.any(), tasks[jnp.argmax(lost)], -1)
+        update, moments = optimiser.update(gradient, moments, params)
+        return (optax.apply_updates(params, update), moments), loss, finite, bad
+
+    def body(carry: Any) -> Any:
+        made, state, losses, _, _ = carry
+        new, loss, finite, bad = step(start + made, state)
+        state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        losses = losses.at[made].set(loss.astype(losses.dtype))
+        return made + finite.astype(made.dtype), state, losses, bad.astype(jnp.int32), finite
+
+    carry = (jnp.uint32(0), state, jnp.zeros(MOST, jnp.float32), jnp.int32(-1), jnp.bool_(True))
+    made, state, losses, bad, _ = jax.lax.while_loop(lambda carry: (carry[0] < count) & carry[4], body, carry)
+    return state, made, losses, bad
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _judged(rule: TracedRule, draw: Draw, batches: int, data: Any, params: Any, seed: Any) -> Any:
+    def one(support: TaskRows, query: TaskRows) -> tuple[Array, Array]:
+        predicted = rule.predict(params, rule.adapt(params, *support), query.x)
+        if isinstance(predicted, Logits):
+            error = (jnp.argmax(predicted.value, axis=-1) != query.y).astype(jnp.float32)
+        else:
+            error = jnp.square(query.y - predicted.mean).reshape(len(query.mask), -1).mean(axis=1)
+        count = jnp.maximum(query.mask.sum(), 1)
+        loss = -log_density(predicted, query.y)
+        return (
+            jnp.where(query.mask, loss, 0.0).sum() / count,
+            jnp.where(query.mask, error, 0.0).sum() / count,
+        )
+
+    def batch(number: Array) -> tuple[Array, Array]:
+        _, support, query = draw(data, seed, number)
+        return jax.vmap(one)(support, query)
+
+    return jax.lax.map(batch, jnp.arange(batches, dtype=jnp.uint32))
