@@ -44,7 +44,7 @@ _PLACES = {
     "StorageError": "upstairs.errors",
     "Task": "upstairs.tasks.task",
     "TaskError": "upstairs.errors",
-    "TaskSet": "upstairs.tasks.task",
+    "TaskSet": "upstairs.tasks.taskset",
     "UpstairsError": "upstairs.errors",
     "evaluate": "upstairs.evaluate",
     "load": "upstairs.learners.registry",

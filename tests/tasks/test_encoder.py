@@ -36,9 +36,7 @@ def test_mixed_table_one_hot_and_unseen_category():
 
 def test_columns_in_another_order_are_matched_by_name():
     encoder = Encoder.fit(table(a=[0.0, 2.0], b=["u", "v"]))
-    np.testing.assert_array_equal(
-        encoder.encode(table(b=["u"], a=[2.0])), encoder.encode(table(a=[2.0], b=["u"]))
-    )
+    np.testing.assert_array_equal(encoder.encode(table(b=["u"], a=[2.0])), encoder.encode(table(a=[2.0], b=["u"])))
 
 
 def test_identifiers_become_categories_whatever_their_type():

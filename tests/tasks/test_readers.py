@@ -22,7 +22,8 @@ from upstairs.errors import TaskError
 from upstairs.tasks.readers import from_arrays, from_frame, read_table
 from upstairs.tasks.readers_common import stray_text
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 DATA = Path(os.environ.get("UPSTAIRS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -17,7 +17,7 @@ import pytest
 from upstairs.errors import TaskError
 from upstairs.tasks import readers_files
 from upstairs.tasks.readers import from_folder, from_frame, read_table
-from upstairs.tasks.task import TaskSet
+from upstairs.tasks.taskset import TaskSet
 
 
 def write(folder: Path, name: str, text: str) -> Path:

@@ -14,19 +14,16 @@ from upstairs.errors import TaskError
 from upstairs.tasks.sampler import (
     choose_rows,
     choose_tasks,
-    class_members,
-    draw_episode,
-    folds,
     integers,
     permutation,
     random_bits,
     shuffled,
-    split_support_query,
-    task_streams,
     uniform,
     visits,
 )
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.splits import class_members, draw_episode, folds, split_support_query, task_streams
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 WORDS = st.integers(0, 2**32 - 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upstairs.errors import TaskError
-from upstairs.tasks.task import LazyTask, Task, TaskSet, check_disjoint, infer_kind, rename
+from upstairs.tasks.task import LazyTask, Task, infer_kind
+from upstairs.tasks.taskset import TaskSet, check_disjoint
 
 
 def regression(name: str, rows: int = 4, group: str | None = None) -> Task:
@@ -82,14 +84,13 @@ def test_labels_take_one_type() -> None:
     assert mixed.classes == ("1", "a")
 
 
-def test_take_and_rename_keep_the_rest() -> None:
+def test_take_keeps_the_rest() -> None:
     task = Task(pd.DataFrame({"a": [1.0, 2.0, 3.0]}), [0.0, 1.0, 2.0], name="t", group="g")
     part = task.take([2, 0])
     assert part.y.tolist() == [2.0, 0.0]
     assert part.X.column("a").tolist() == [3.0, 1.0]
     assert (part.name, part.group, part.kind) == ("t", "g", "regression")
     assert part.columns == ("a",)
-    assert rename(task, "u").name == "u"
     assert regression("x").columns == 2
     assert regression("x").classes == ()
     assert task.load() is task
@@ -148,11 +149,11 @@ def test_filter() -> None:
 
 def test_map() -> None:
     tasks = TaskSet([regression("a", group="g"), regression("b")])
-    renamed = tasks.map(lambda task: rename(task, task.name.upper()))
+    renamed = tasks.map(lambda task: replace(task, name=task.name.upper()))
     assert renamed.names == ("A", "B")
     assert renamed.groups == ("g", "task:B")
     with pytest.raises(TaskError, match="unique"):
-        tasks.map(lambda task: rename(task, "same"))
+        tasks.map(lambda task: replace(task, name="same"))
     with pytest.raises(TaskError, match="one kind"):
         tasks.map(lambda task: labelled("a", [0, 1]) if task.name == "a" else task)
     own = TaskSet([labelled("a", [0, 1]), labelled("b", [0, 1])], labels="own")

@@ -33,7 +33,7 @@ def _chicks(seed: int) -> None:
     from upstairs.cli.common import show, working
     from upstairs.cli.evaluate import partly
     from upstairs.tasks.bundled import chick_weights
-    from upstairs.tasks.sampler import folds
+    from upstairs.tasks.splits import folds
 
     chicks = chick_weights()
     show(

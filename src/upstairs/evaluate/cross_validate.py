@@ -12,8 +12,8 @@ from upstairs.errors import TaskError
 from upstairs.evaluate.result import EvaluationResult
 from upstairs.evaluate.run import evaluate
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.sampler import folds as draw_folds
-from upstairs.tasks.task import TaskSet
+from upstairs.tasks.splits import folds as draw_folds
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["meta_cross_validate"]
 

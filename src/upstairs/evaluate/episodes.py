@@ -12,9 +12,10 @@ from jaxtyping import Int
 
 from upstairs.errors import TaskError
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.sampler import class_members, task_streams
+from upstairs.tasks.splits import class_members, task_streams
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["Episode", "Episodes", "LeftOut", "Order", "Place", "freeze"]
 

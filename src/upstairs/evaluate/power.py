@@ -12,8 +12,8 @@ from scipy.special import ndtri
 from upstairs.errors import TaskError
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
-from upstairs.tasks.sampler import folds, task_streams
-from upstairs.tasks.task import TaskSet
+from upstairs.tasks.splits import folds, task_streams
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["PairedSpread", "paired_spread", "smallest_difference", "tasks_needed"]
 

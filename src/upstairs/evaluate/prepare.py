@@ -15,7 +15,7 @@ from sklearn.base import clone
 from upstairs.errors import TaskError
 from upstairs.learners.baselines import BASELINES, Baseline, Pooled, Situated, baseline_reasons, make_baseline
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.task import TaskSet, check_disjoint
+from upstairs.tasks.taskset import TaskSet, check_disjoint
 
 __all__ = ["Entry", "check_learners", "ready", "ready_baselines", "situation", "target_scale"]
 

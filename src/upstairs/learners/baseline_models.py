@@ -12,7 +12,8 @@ import numpy as np
 
 from upstairs.learners.baseline_mathematics import softmax
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["Baseline", "ClassModel", "DensityModel", "PointModel", "Situated"]
 

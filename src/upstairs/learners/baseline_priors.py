@@ -30,8 +30,9 @@ from upstairs.outer.empirical_bayes import learn_gaussian, moments
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.sampler import folds
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.splits import folds
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["LinearGaussianPrior", "LogisticGaussianPrior", "Pooled", "PooledOffset"]
 

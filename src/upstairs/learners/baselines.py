@@ -24,9 +24,9 @@ from upstairs.learners.baseline_priors import LinearGaussianPrior, LogisticGauss
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.sampler import class_members, draw_episode
+from upstairs.tasks.splits import class_members, draw_episode
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import TaskSet
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = [
     "BASELINES",

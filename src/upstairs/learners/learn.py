@@ -18,7 +18,7 @@ from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.task import TaskSet
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["Seen", "learn", "learn_on"]
 

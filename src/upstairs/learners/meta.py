@@ -15,7 +15,8 @@ from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.task import Task, TaskSet, check_disjoint
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet, check_disjoint
 
 __all__ = ["MetaLearner"]
 

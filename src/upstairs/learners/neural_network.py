@@ -24,7 +24,7 @@ from upstairs.learners.meta import MetaLearner
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
-from upstairs.tasks.task import TaskSet
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["MetaNeuralNetwork", "PriorNeuralNetworkClassifier", "PriorNeuralNetworkRegressor"]
 

@@ -9,14 +9,15 @@ if TYPE_CHECKING:
     from upstairs.tasks import bundled, synthetic
     from upstairs.tasks.pool import ClassPool
     from upstairs.tasks.table import Table
-    from upstairs.tasks.task import Task, TaskSet, check_disjoint
+    from upstairs.tasks.task import Task
+    from upstairs.tasks.taskset import TaskSet, check_disjoint
 
 _PLACES = {
     "ClassPool": "upstairs.tasks.pool",
     "Table": "upstairs.tasks.table",
     "Task": "upstairs.tasks.task",
-    "TaskSet": "upstairs.tasks.task",
-    "check_disjoint": "upstairs.tasks.task",
+    "TaskSet": "upstairs.tasks.taskset",
+    "check_disjoint": "upstairs.tasks.taskset",
 }
 
 __all__ = [*_PLACES, "bundled", "synthetic"]

@@ -11,7 +11,8 @@ import numpy as np
 from upstairs.errors import MissingExtraError
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["chick_weights", "digits"]
 

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from upstairs.errors import TaskError
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["ClassPool"]
 

@@ -29,7 +29,8 @@ from upstairs.tasks.readers_common import (
 )
 from upstairs.tasks.readers_files import from_folder, read_table
 from upstairs.tasks.table import Table, is_frame
-from upstairs.tasks.task import Kind, Labels, Task, TaskSet, infer_kind
+from upstairs.tasks.task import Kind, Labels, Task, infer_kind
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["from_arrays", "from_folder", "from_frame", "read_table"]
 

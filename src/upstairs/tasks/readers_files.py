@@ -31,7 +31,8 @@ from upstairs.tasks.readers_common import (
     target_values,
 )
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import Kind, Labels, LazyTask, Task, TaskSet
+from upstairs.tasks.task import Kind, Labels, LazyTask, Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["from_folder", "read_table"]
 

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from upstairs.errors import TaskError
-from upstairs.tasks.sampler import Range, task_streams
-from upstairs.tasks.task import Kind, Labels, Task, TaskSet
+from upstairs.tasks.splits import Range, task_streams
+from upstairs.tasks.task import Kind, Labels, Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["Family", "HiddenRule", "SharedSubspace", "Sinusoids", "Unrelated"]
 

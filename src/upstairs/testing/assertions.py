@@ -12,7 +12,7 @@ from upstairs.errors import PriorMismatchError
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import TaskSet
+from upstairs.tasks.taskset import TaskSet
 from upstairs.testing.families import MetaCase, mean_loss, quietly
 
 __all__ = ["close", "gap", "models_of", "paired_losses", "refusal", "require", "same", "take"]

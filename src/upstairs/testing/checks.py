@@ -17,7 +17,8 @@ from sklearn.exceptions import NotFittedError
 from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.learners.meta import MetaLearner
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 from upstairs.testing import checks_use
 from upstairs.testing.assertions import close, refusal, require, same, take
 from upstairs.testing.families import MetaCase, framed, predicted, quietly

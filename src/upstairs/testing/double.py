@@ -20,7 +20,8 @@ from upstairs.errors import FamiliarityWarning
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
 from upstairs.prior import Prior
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["PriorDouble", "PriorShelf"]
 

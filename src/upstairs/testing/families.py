@@ -17,7 +17,8 @@ from upstairs.learners.meta import MetaLearner
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.synthetic import SharedSubspace, Unrelated
 from upstairs.tasks.table import Table
-from upstairs.tasks.task import Task, TaskSet
+from upstairs.tasks.task import Task
+from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["Few", "MetaCase", "cases_for"]
 
