@@ -51,7 +51,7 @@ class Tired(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--ways", type=int, default=20)
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--queries", type=int, default=5)
@@ -95,7 +95,7 @@ def main() -> None:
             raise Tired
 
     outcome = run(
-        stepper, options.steps, validate_every=250, monitor="error", checkpoint=options.folder, callback=tell,
+        stepper, options.steps, validate_every=500, monitor="error", checkpoint=options.folder, callback=tell,
         checkpoint_seconds=20.0,
     )  # fmt: skip
     lines = [

@@ -28,7 +28,9 @@ def cases():
 
 @pytest.fixture(scope="module")
 def metas(cases):
-    return {name: case.fitted(LINEAR) for name, case in cases.items()}
+    few = cases["shared"].train
+    shared = up.MetaNeuralNetwork(prior_mean="linear").meta_fit(few[3:], validation=few[:3])
+    return {"shared": shared} | {name: cases[name].fitted(LINEAR) for name in ("regression", "own")}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
@@ -55,7 +56,7 @@ class PrototypeHead(TracedRule):
         """Draw a network; distances start divided by the root of the number of features."""
         check_net(self.net, spec, None)
         params = {f"net/{name}": array for name, array in self.net.init(key).items()}
-        return params | {"temperature": jnp.log(jnp.asarray(self.net.outputs**-0.5))}
+        return params | {"temperature": jnp.full((), -0.5 * math.log(self.net.outputs))}
 
     def adapt(
         self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]

@@ -176,7 +176,8 @@ class PriorEstimator(BaseEstimator, abc.ABC):
             )
         if self.prior.family != self._family:
             raise PriorMismatchError(
-                f"prior is of the family {self.prior.family!r}, but {type(self).__name__} reads {self._family!r}; use the estimator of that family."
+                f"prior is of the family {self.prior.family!r}, but {type(self).__name__} reads {self._family!r}; "
+                "use the estimator of that family."
             )
         if self.prior.settings["kind"] != self._kind:
             raise PriorMismatchError(

@@ -48,19 +48,20 @@ def decide(
     fitted anew each time, its own strength and noise included: chosen with the scored rows they would look better
     than they are. The sum of differences of log scores is a pseudo Bayes factor (Gelfand and Dey 1994, section 3); for a
     regression both predictions are scored with the variance that the prior states, so that the question is which is nearer
-    and not which is surer. The prior odds at this number of rows were learned on validation tasks; a task unlike
-    them (``familiarity`` below `UNFAMILIAR`) gets no odds in favour of the prior. The prior is dropped only if the
-    total says so clearly.
+    and not which is surer. The prior odds at this number of rows were learned on validation tasks. The prior is dropped
+    only if the total says so clearly; for a task unlike the validation tasks (``familiarity`` below `UNFAMILIAR`) there
+    are no odds in favour of the prior, and the balance decides.
     """
     if len(y) < FEWEST_ROWS:
         return Verdict(True, f"kept the prior: {len(y)} rows are too few to tell, {FEWEST_ROWS} are needed")
     difference = _difference(rule, params, x, y, ways)
     odds = interpolate(tables, "guard", len(y), default=0.0)
+    needed = CLEAR
     if familiarity is not None and familiarity < UNFAMILIAR:
-        odds = min(odds, 0.0)
+        odds, needed = min(odds, 0.0), 0.0
     total = difference + odds
     said = f"rows say {difference:+.1f}, other tasks say {odds:+.1f} (log odds for the prior)"
-    if total < -CLEAR:
+    if total < -needed:
         return Verdict(False, f"dropped the prior: {said}")
     return Verdict(True, f"kept the prior: {said}")
 
@@ -72,7 +73,9 @@ def _difference(
 
     A row whose class would have no other row is passed over: without it neither side knows such a class.
     """
-    fold = np.arange(len(y)) % min(len(y), FOLDS)
+    mixed = np.random.default_rng(0).permutation(len(y))
+    fold = np.empty(len(y), dtype=np.int64)
+    fold[np.lexsort([*x.T, y])] = mixed % min(len(y), FOLDS)  # by content, so that the order of rows does not matter
     total = 0.0
     for number in range(fold.max() + 1):
         inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)

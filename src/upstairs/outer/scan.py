@@ -183,12 +183,17 @@ def judge(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _init(rule: TracedRule, spec: Spec, seed: Any) -> Any:
-    return rule.init(jax.random.key(seed), spec)
+    return _strong(rule.init(jax.random.key(seed), spec))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _moments(optimiser: AnyOptimiser, params: Any) -> Any:
-    return built(optimiser).init(params)
+    return _strong(built(optimiser).init(params))
+
+
+def _strong(tree: Any) -> Any:
+    """Give arrays that were made of Python numbers a fixed type, or the second call would compile again."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,6 +7,7 @@ those that apply to a case, `parametrize_with_meta_checks` turns them into tests
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from upstairs.errors import PriorMismatchError, TaskError
+from upstairs.errors import FamiliarityWarning, PriorMismatchError, TaskError
 from upstairs.learners.meta import MetaLearner
 from upstairs.tasks.table import Table
 from upstairs.tasks.task import Task
@@ -88,12 +89,23 @@ def check_task_order(meta: MetaLearner, tasks: MetaCase) -> None:
 
 
 def check_row_order(meta: MetaLearner, tasks: MetaCase) -> None:
-    """The order of support rows does not matter beyond 1e-5."""
+    """The order of support rows does not matter beyond 1e-5, with and without guard."""
     fitted, few = tasks.fitted(meta), tasks.few(0)
     order = np.random.default_rng(0).permutation(len(few.y))
+    said = "another order of the support rows changed the predictions"
     turned = fitted.adapt(take(few.X, order), few.y[order])
-    want = predicted(fitted.adapt(few.X, few.y), few.X_query)
-    close(predicted(turned, few.X_query), want, 1e-5, "another order of the support rows changed the predictions")
+    close(predicted(turned, few.X_query), predicted(fitted.adapt(few.X, few.y), few.X_query), 1e-5, said)
+    for number in range(0 if tasks.unrelated is None else 20):
+        few = tasks.few(number, tasks.unrelated, shots=5 if tasks.kind == "own" else 20)
+        order = np.random.default_rng(number).permutation(len(few.y))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FamiliarityWarning)
+            model = fitted.learner(guard=True).fit(few.X, few.y)
+            turned = fitted.learner(guard=True).fit(take(few.X, order), few.y[order])
+        require(
+            model.used_prior_ == turned.used_prior_, "another order of the support rows changed the guard's verdict"
+        )
+        close(predicted(turned, few.X_query), predicted(model, few.X_query), 1e-5, said + " with guard=True")
 
 
 def check_padding(meta: MetaLearner, tasks: MetaCase) -> None:

@@ -32,7 +32,7 @@ _SOME: Key = (2, (0, 1))
 
 @final
 class PriorShelf:
-    """Priors by number of columns and labels; one that is missing is learned from nine tiny tasks and kept.
+    """Priors by number of columns and labels; one that is missing is learned from 24 tiny tasks and kept.
 
     Parameters
     ----------
@@ -177,22 +177,21 @@ def _key(X: Any, y: Any, classifier: bool) -> Key | None:
     return shape[1], tuple(np.unique(labels).tolist())
 
 
-def _tiny_tasks(columns: int, labels: tuple[Any, ...], kind: str, tasks: int = 9, rows: int = 12) -> TaskSet:
-    """Tasks with random linear scores; the label of a row is that of its largest score."""
+def _tiny_tasks(columns: int, labels: tuple[Any, ...], kind: str, tasks: int = 24, rows: int = 12) -> TaskSet:
+    """Tasks that share columns and labels only: a random line each, or classes around random centres."""
     rng = np.random.default_rng(columns)
     ways = {"regression": 1, "own": 3}.get(kind, max(2, len(labels)))
-    names = np.array([*labels, *_further(labels)][:ways]) if kind == "shared" else None
-    made = []
     rows = max(rows, 2 * ways)
+    code = np.arange(rows) % ways
+    made = []
     for number in range(tasks):
         X = rng.normal(size=(rows, columns))
-        score = X @ rng.normal(size=(columns, ways)) + 0.3 * rng.normal(size=(rows, ways))
         if kind == "regression":
-            y = score[:, 0]
+            y = X @ rng.normal(size=columns) + 0.3 * rng.normal(size=rows)
         else:
-            code = (np.arange(rows) % ways).astype(np.int64)
-            X = X + rng.normal(size=(ways, columns))[code]
-            y = names[code] if names is not None else np.array([f"{number} {c}" for c in code])
+            X = X + 3.0 * rng.normal(size=(ways, columns))[code]
+            names = [*labels, *_further(labels)] if kind == "shared" else [f"{number} {c}" for c in range(ways)]
+            y = np.array(names)[code]
         made.append(
             Task(X, y, name=f"tiny-{number:02d}", kind="regression" if kind == "regression" else "classification")
         )

@@ -110,10 +110,10 @@ class MetaCase:
 
     def parts(self) -> tuple[TaskSet | ClassPool, TaskSet | ClassPool]:
         """Training tasks in two parts."""
-        half = len(self.train) // 2
+        first = min(len(self.train) // 2, 10)
         if isinstance(self.train, ClassPool):
-            return self.train.select(range(half)), self.train.select(range(half, len(self.train)))
-        return self.train[:half], self.train[half:]
+            return self.train.select(range(first)), self.train.select(range(first, len(self.train)))
+        return self.train[:first], self.train[first:]
 
     def shuffled(self) -> TaskSet | ClassPool:
         """Training tasks (or classes) in another order."""
