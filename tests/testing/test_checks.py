@@ -18,13 +18,6 @@ CASES = cases_for(
     setting=("prior_weight", 4.0),
     bad_setting=("prior_weight", -1.0),
 )
-CASES[2] = dataclasses.replace(
-    CASES[2],
-    expected_failures={
-        "check_does_no_harm": "without the prior the guard measures distances in units of the training rows, the base "
-        "learner in units of the task's own rows, which is a better start here (1.050 times its loss)"
-    },
-)
 
 
 @parametrize_with_meta_checks(CASES)

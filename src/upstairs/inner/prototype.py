@@ -34,19 +34,22 @@ class Prototype(AdaptationRule):
     """
 
     def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
-        """Raw distances, with a temperature from the spread of the rows inside their classes."""
+        """Distances in standardised columns, with a temperature from the spread of the rows inside their classes."""
         width = x.shape[1]
-        deviations = x - _class_means(x, y, ways)[y]
+        unit = x.std(axis=0)
+        unit = np.where(unit > 1e-12 * (1.0 + np.abs(x.mean(axis=0))), unit, 1.0)
+        z = x / unit
+        deviations = z - _class_means(z, y, ways)[y]
         freedom = max(len(y) - len(np.unique(y)), 1)
         within = float((deviations**2).sum()) / (freedom * width)
-        scale = within if within > 1e-12 else max(float(x.var()), 1e-12)
+        scale = within if within > 1e-12 else max(float(z.var()), 1e-12)
         return {
-            "transform": np.eye(width),
+            "transform": np.diag(1.0 / unit),
             "anchor": np.zeros((1, width)),
             "pull": np.asarray(0.0),
             "temperature": np.asarray(0.5 / scale / np.sqrt(width)),
-            "center": x.mean(axis=0),
-            "spread": np.maximum(x.std(axis=0), 1e-6),
+            "center": z.mean(axis=0),
+            "spread": np.maximum(z.std(axis=0), 1e-6),
         }
 
     def override(self, params: Params, settings: Mapping[str, float]) -> Params:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from upstairs.inner.rule import AdaptationRule, Categorical, Params, Prediction, Rows
+from upstairs.inner.rule import AdaptationRule, Categorical, Params, Prediction, Rows, log_density
 from upstairs.tasks.batches import pad
 
 __all__ = ["SIZES", "interpolate", "percentile", "tables_from"]
@@ -17,6 +17,9 @@ SIZES = (1, 2, 5, 10, 20, 50)
 QUANTILES = np.linspace(0.0, 1.0, 101)
 DRAWS = 400
 """Draws a size, spread evenly over the validation tasks (at least two a task)."""
+COMPARED = 150
+"""Draws a size in which the plain base learner is fitted too, for the odds."""
+QUERIES = 50
 
 
 def tables_from(
@@ -47,27 +50,27 @@ def tables_from(
     """
     tables: dict[str, list] = {"sizes": [], "scores": [], "odds": []}
     tasks = sum(len(part) for _, part in folds)
+    draws = max(2, min(20, DRAWS // max(tasks, 1)))
     for size in SIZES:
-        scores, wins = [], []
+        scores: list[float] = []
+        wins: list[bool] = []
         for fold, (params, part) in enumerate(folds):
-            usable = [number for number, (_, y) in enumerate(part) if len(y) > size]
-            draws = max(2, min(20, DRAWS // max(tasks, 1)))
-            for number in np.random.default_rng([seed, fold, size]).permutation(usable)[: DRAWS // 2].astype(int):
-                x, y = part[number]
-                rng = np.random.default_rng([seed, fold, number, size])
-                for draw in range(draws):
-                    order = rng.permutation(len(y))
-                    support, query = order[:size], order[size:][:50]
-                    rows = Rows(*pad([(x[support], y[support])], size))
-                    scores.append(float(rule.evidence(params, rows)[0]))
-                    own_labels = ways == 0 and y.dtype.kind == "i"
-                    if own_labels:  # a class without a support row cannot be predicted
-                        query = query[np.isin(y[query], y[support])]
-                    if draw < 2 and len(query) and not (own_labels and len(np.unique(y[support])) < 2):
-                        predicted = rule.predict(params, rule.adapt(params, rows), x[query][None])
-                        own = rule.own_params(x[support], y[support], ways or (int(y.max()) + 1 if own_labels else 0))
-                        plain = rule.predict(own, rule.adapt(own, rows), x[query][None])
-                        wins.append(_loss(predicted, y[query]) <= _loss(plain, y[query]))
+            rng = np.random.default_rng([seed, fold, size])
+            usable = rng.permutation([number for number, (_, y) in enumerate(part) if len(y) > size])[: DRAWS // 2]
+            if len(usable) == 0:
+                continue
+            drawn = [_draw(*part[int(number)], size, rng, ways) for _ in range(draws) for number in usable]
+            support, query = (
+                Rows(*pad([pair[side] for pair in drawn], rows)) for side, rows in ((0, size), (1, QUERIES))
+            )
+            state = rule.adapt(params, support)
+            scores += rule.evidence(params, support, state).tolist()
+            first = slice(0, max(1, COMPARED // len(folds)))
+            some = {name: array[first] for name, array in state.items()}
+            with_prior = _losses(rule.predict(params, some, query.x[first]), query.y[first], query.mask[first])
+            for loss, ((x, y), (x_new, y_new)) in zip(with_prior, drawn, strict=False):
+                if len(y_new) and (y.dtype.kind != "i" or ways or len(np.unique(y)) > 1):
+                    wins.append(bool(loss <= _own_loss(rule, x, y, x_new, y_new, ways)))
         if len(scores) < 4:
             continue
         tables["sizes"].append(size)
@@ -109,7 +112,31 @@ def percentile(tables: Mapping[str, np.ndarray], rows: int, scores: Float[np.nda
     return 100.0 * ((1.0 - position + low) * below[low] + (position - low) * below[high])
 
 
-def _loss(predicted: Prediction, y: np.ndarray) -> float:
-    if isinstance(predicted, Categorical):
-        return float(-np.log(np.maximum(predicted.probability[0, np.arange(len(y)), y], 1e-12)).mean())
-    return float(((y - predicted.mean[0]) ** 2).mean())
+_Part = tuple[np.ndarray, np.ndarray]
+
+
+def _draw(
+    x: Float[np.ndarray, "row feature"], y: np.ndarray, size: int, rng: np.random.Generator, ways: int
+) -> tuple[_Part, _Part]:
+    """Draw support and query rows of a task; a class of its own without a support row is not asked for."""
+    order = rng.permutation(len(y))
+    support, query = order[:size], order[size : size + QUERIES]
+    if ways == 0 and y.dtype.kind == "i":
+        query = query[np.isin(y[query], y[support])]
+    return (x[support], y[support]), (x[query], y[query])
+
+
+def _losses(predicted: Prediction, y: np.ndarray, mask: np.ndarray) -> Float[np.ndarray, " task"]:
+    """Mean squared error, or log loss, of every task over its real rows."""
+    line = -log_density(predicted, y) if isinstance(predicted, Categorical) else (y - predicted.mean) ** 2
+    return np.where(mask, line, 0.0).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+
+
+def _own_loss(
+    rule: AdaptationRule, x: np.ndarray, y: np.ndarray, x_new: np.ndarray, y_new: np.ndarray, ways: int
+) -> float:
+    """Loss of the plain base learner, fitted to the support rows alone."""
+    own = rule.own_params(x, y, ways or (int(y.max()) + 1 if y.dtype.kind == "i" else 0))
+    state = rule.adapt(own, Rows(x[None], y[None], np.ones((1, len(y)), dtype=bool)))
+    predicted = rule.predict(own, state, x_new[None])
+    return float(_losses(predicted, y_new[None], np.ones((1, len(y_new)), dtype=bool))[0])
