@@ -26,7 +26,7 @@ __all__ = ["Maml", "Reptile", "check_net", "descend", "part"]
 
 OWN_STEPS = 200
 LEAST_VARIANCE = 1e-6
-_SGD, _ADAM = SGD(0.1), Adam(1e-3)
+_SGD, _ADAM = SGD(0.03, learned=True), Adam(1e-3)
 
 Loss: TypeAlias = Callable[[Any], Float[Array, ""]]
 

@@ -235,7 +235,7 @@ class BayesianLogistic(AdaptationRule):
         """Approximate leave-one-out log probability: the row's own factor is taken out of Laplace's posterior."""
         phi = features(params, support.x, support.mask)
         latents = params["mean"].shape[1]
-        tasks, rows = support.mask.shape
+        tasks = len(support.mask)
         scores = []
         modes = self._modes(params, support, phi)
         for mode, design, start in modes:

@@ -179,7 +179,7 @@ class Traced(AdaptationRule):
         shape = (tasks, bucket(y.shape[1]))
         features = _grown(np.asarray(x, np.float32), shape).reshape(*shape, *self.spec.inputs)
         targets = _grown(np.asarray(y, np.int32 if self.spec.ways else np.float32), shape)
-        return TaskRows(features, targets, _grown(mask, shape))
+        return TaskRows(*map(jnp.asarray, (features, targets, _grown(mask, shape))))
 
 
 def _tasks(count: int) -> int:

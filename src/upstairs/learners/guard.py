@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from upstairs.inner.rule import AdaptationRule, Gaussian, Params, Rows, log_density
+from upstairs.inner.rule import AdaptationRule, Gaussian, Params, Prediction, Rows, log_density
 from upstairs.outer.calibrate import interpolate
 from upstairs.tasks.batches import pad
 
@@ -16,10 +16,11 @@ __all__ = ["Verdict", "decide"]
 
 FEWEST_ROWS = 5
 """With fewer rows their scores say nothing, and the prior is kept."""
+ENOUGH_ROWS = 10
 UNFAMILIAR = 0.5
 """Percentile of familiarity below which a task is called unlike those that the prior has seen."""
 FOLDS = 10
-MOST_A_ROW = 5.0
+MOST_A_ROW = 2.0
 """Log score that one row may add at most, so that the verdict rests on many rows and not on one surprise."""
 CLEAR = 3.0
 """Log odds against the prior from which the evidence counts as clear."""
@@ -46,11 +47,12 @@ def decide(
 
     Each row is predicted from other rows (10 folds at most), with the prior and with the plain base learner, which is
     fitted anew each time, its own strength and noise included: chosen with the scored rows they would look better
-    than they are. The sum of differences of log scores is a pseudo Bayes factor (Gelfand and Dey 1994, section 3); for a
-    regression both predictions are scored with the variance that the prior states, so that the question is which is nearer
-    and not which is surer. The prior odds at this number of rows were learned on validation tasks. The prior is dropped
-    only if the total says so clearly; for a task unlike the validation tasks (``familiarity`` below `UNFAMILIAR`) there
-    are no odds in favour of the prior, and the balance decides.
+    than they are. The sum of differences of log scores is a pseudo Bayes factor (Gelfand and Dey 1994, section 3). For a
+    regression both predictions are scored with one variance, so that the question is which is nearer and not which is
+    surer: the larger of the one that the prior states and the mean squared error of the nearer of the two. The prior
+    odds at this number of rows were learned on validation tasks. The prior is dropped only if the total says so
+    clearly; for a task unlike the validation tasks (``familiarity`` below `UNFAMILIAR`) there are no odds in favour
+    of the prior, and with `ENOUGH_ROWS` the balance decides.
     """
     if len(y) < FEWEST_ROWS:
         return Verdict(True, f"kept the prior: {len(y)} rows are too few to tell, {FEWEST_ROWS} are needed")
@@ -58,7 +60,7 @@ def decide(
     odds = interpolate(tables, "guard", len(y), default=0.0)
     needed = CLEAR
     if familiarity is not None and familiarity < UNFAMILIAR:
-        odds, needed = min(odds, 0.0), 0.0
+        odds, needed = min(odds, 0.0), 0.0 if len(y) >= ENOUGH_ROWS else CLEAR
     total = difference + odds
     said = f"rows say {difference:+.1f}, other tasks say {odds:+.1f} (log odds for the prior)"
     if total < -needed:
@@ -76,7 +78,7 @@ def _difference(
     mixed = np.random.default_rng(0).permutation(len(y))
     fold = np.empty(len(y), dtype=np.int64)
     fold[np.lexsort([*x.T, y])] = mixed % min(len(y), FOLDS)  # by content, so that the order of rows does not matter
-    total = 0.0
+    found: list[tuple[Prediction, Prediction, np.ndarray]] = []
     for number in range(fold.max() + 1):
         inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         if ways:
@@ -84,13 +86,20 @@ def _difference(
             if len(inside) == 0 or len(np.unique(y[outside])) < 2:
                 continue
         rest = Rows(*pad([(x[outside], y[outside])], len(outside)))
-        with_prior, without = (
-            rule.predict(p, rule.adapt(p, rest), x[inside][None])
-            for p in (params, rule.own_params(x[outside], y[outside], ways))
-        )
-        if isinstance(with_prior, Gaussian) and isinstance(without, Gaussian):
-            without = Gaussian(without.mean, with_prior.variance)
-        target = y[inside][None]
-        difference = log_density(with_prior, target) - log_density(without, target)
-        total += float(np.clip(difference, -MOST_A_ROW, MOST_A_ROW).sum())
-    return total
+        own = rule.own_params(x[outside], y[outside], ways)
+        with_prior, without = (rule.predict(p, rule.adapt(p, rest), x[inside][None]) for p in (params, own))
+        found.append((with_prior, without, y[inside][None]))
+    if found and isinstance(found[0][0], Gaussian):
+        return _nearer(found)
+    return sum(float((log_density(one, target) - log_density(other, target)).sum()) for one, other, target in found)
+
+
+def _nearer(found: Sequence[tuple[Prediction, Prediction, np.ndarray]]) -> float:
+    """Sum of differences of Gaussian log scores with one common variance, each row's share bounded."""
+    with_prior, without = (
+        np.concatenate([np.square(entry[2] - entry[side].mean)[0] for entry in found])  # type: ignore[union-attr]
+        for side in (0, 1)
+    )
+    stated = np.concatenate([entry[0].variance[0] for entry in found])  # type: ignore[union-attr]
+    variance = np.maximum(stated, min(with_prior.mean(), without.mean()))
+    return float(np.clip(0.5 * (without - with_prior) / variance, -MOST_A_ROW, MOST_A_ROW).sum())

@@ -92,4 +92,5 @@ def read_checkpoint(folder: str | os.PathLike[str], fingerprint: str) -> Progres
         return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
     numbers = {name: document[name] for name in _NUMBERS}
-    return Progress(group("state/"), group("best/"), **numbers, **group("tables/"))
+    tables: dict[str, Any] = group("tables/")
+    return Progress(group("state/"), group("best/"), **numbers, **tables)

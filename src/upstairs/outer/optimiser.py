@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
+
+import numpy as np
 
 if TYPE_CHECKING:
     import optax
@@ -58,17 +60,12 @@ class Optimiser:
 
     def rate_at(self, step: int) -> float:
         """Return the step size at a step."""
-        import numpy as np
+        return round(float(self._rate(np.float64(step), np)), 12)
 
-        return float(np.round(self._rate(np, np.float64(step)), 12))
-
-    def _rate(self, xp: object, step: object) -> object:
-        from typing import Any
-
-        np: Any = xp
-        warm = np.minimum(1.0, (step + 1.0) / self.warmup) if self.warmup else 1.0  # type: ignore[operator]
-        share = np.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)  # type: ignore[operator]
-        fall = {"constant": 1.0, "linear": 1.0 - share, "cosine": 0.5 * (1.0 + np.cos(np.pi * share))}
+    def _rate(self, step: Any, xp: Any) -> Any:
+        warm = xp.minimum(1.0, (step + 1.0) / self.warmup) if self.warmup else 1.0
+        share = xp.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
+        fall = {"constant": 1.0, "linear": 1.0 - share, "cosine": 0.5 * (1.0 + xp.cos(np.pi * share))}
         return self.rate * warm * fall[self.schedule]
 
 
@@ -91,10 +88,10 @@ def built(optimiser: AnyOptimiser) -> optax.GradientTransformation:
     import jax.numpy as jnp
     import optax
 
-    def rate(step: object) -> object:
-        return optimiser._rate(jnp, step)
+    def rate(step: Any) -> Any:
+        return optimiser._rate(step, jnp)
 
-    rules = {
+    rules: dict[str, Any] = {
         "adam": lambda: optax.adam(rate),
         "adamw": lambda: optax.adamw(rate, weight_decay=optimiser.decay),
         "sgd": lambda: optax.sgd(rate),

@@ -1,0 +1,159 @@
+"""The NumPy face of traced rules: buckets, compilations, scores; and a rule as a stranger would write it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from upstairs.inner import features, traced
+from upstairs.inner.descent import SGD
+from upstairs.inner.gaussian import BayesianLinear
+from upstairs.inner.gradient import Maml
+from upstairs.inner.rule import Categorical, Gaussian, Rows
+from upstairs.inner.traced import Arrays, Normal, Spec, Traced, TracedRule
+from upstairs.nets import NetSpec
+
+
+@final
+@dataclass(frozen=True)
+class Shrunk(TracedRule):
+    """Predict a task by its mean, shrunk towards a learned one: exact by hand."""
+
+    def init(self, key: Any, spec: Spec) -> dict[str, Any]:
+        return {"mean": jnp.zeros(()), "weight": jnp.ones(())}
+
+    def adapt(self, params: Arrays, x: Any, y: Any, mask: Any) -> dict[str, Any]:
+        total = params["weight"] * params["mean"] + jnp.where(mask, y, 0.0).sum()
+        return {"mean": total / (params["weight"] + mask.sum())}
+
+    def predict(self, params: Arrays, state: Arrays, x: Any) -> Normal:
+        return Normal(jnp.broadcast_to(state["mean"], x.shape[:1]), jnp.ones(x.shape[:1]))
+
+
+def _rows(tasks: int, rows: int, ways: int = 0, seed: int = 0) -> Rows:
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, ways, size=(tasks, rows)) if ways else rng.normal(size=(tasks, rows))
+    return Rows(rng.normal(size=(tasks, rows, 3)), y, np.ones((tasks, rows), dtype=bool))
+
+
+RULE = Maml(NetSpec("mlp", (3,), (8,), 3), 3, 5, SGD(0.1))
+PARAMS = {name: np.asarray(array) for name, array in jax.jit(RULE.init, static_argnums=1)(jax.random.key(0), Spec((3,), 3)).items()}  # fmt: skip
+
+
+def test_a_simple_rule_by_hand() -> None:
+    rule = Traced(Shrunk(), Spec((3,)))
+    params = {"mean": np.float32(0.0), "weight": np.float32(1.0)}
+    rows = _rows(2, 5)
+    state = rule.adapt(params, rows)
+    predicted = rule.predict(params, state, rows.x[:, :2])
+    assert isinstance(predicted, Gaussian)
+    np.testing.assert_allclose(predicted.mean, np.repeat(rows.y.sum(axis=1, keepdims=True) / 6, 2, axis=1), rtol=1e-5)
+    left = (rows.y.sum(axis=1, keepdims=True) - rows.y) / 5
+    exact = -0.5 * ((rows.y - left) ** 2 + np.log(2 * np.pi))
+    np.testing.assert_allclose(rule.row_scores(params, rows), exact, rtol=1e-5)
+    np.testing.assert_allclose(rule.evidence(params, rows), (-0.5 * (rows.y**2 + np.log(2 * np.pi))).mean(axis=1), rtol=1e-5)
+
+
+def test_more_rows_than_folds_leave_one_fold_out() -> None:
+    rule = Traced(Shrunk(), Spec((3,)))
+    params = {"mean": np.float32(0.0), "weight": np.float32(1.0)}
+    rows = _rows(1, 20)
+    fold = np.arange(20) % 16
+    left = np.array([rows.y[0][fold != f].sum() / (1 + (fold != f).sum()) for f in fold])
+    exact = -0.5 * ((rows.y[0] - left) ** 2 + np.log(2 * np.pi))
+    np.testing.assert_allclose(rule.row_scores(params, rows)[0], exact, rtol=1e-4)
+
+
+def test_a_size_in_the_same_bucket_compiles_nothing_and_changes_nothing() -> None:
+    rule = Traced(RULE, Spec((3,), 3))
+    compiled = (traced._adapt, traced._predict, traced._scores, traced._evidence)
+
+    def use(tasks: int, rows: int, new: int) -> Any:
+        support = _rows(tasks, rows, 3)
+        state = rule.adapt(PARAMS, support)
+        rule.row_scores(PARAMS, support), rule.evidence(PARAMS, support)
+        return rule.predict(PARAMS, state, _rows(tasks, new, 3, seed=1).x)
+
+    first = use(1, 8, 8)
+    assert isinstance(first, Categorical)
+    before = [function._cache_size() for function in compiled]
+    for rows, new in ((5, 6), (6, 5), (7, 7), (8, 8)):
+        found = use(1, rows, new)
+        assert found.probability.shape == (1, new, 3)
+        np.testing.assert_allclose(found.probability.sum(axis=2), 1.0, rtol=1e-6)
+    assert [function._cache_size() for function in compiled] == before
+    use(2, 8, 8)
+    after = [function._cache_size() for function in compiled]
+    use(3, 7, 5), use(4, 5, 8)
+    assert [function._cache_size() for function in compiled] == after
+    support = _rows(3, 7, 3)
+    together = rule.adapt(PARAMS, support)
+    alone = rule.adapt(PARAMS, Rows(support.x[1:2], support.y[1:2], support.mask[1:2]))
+    for name in together:
+        np.testing.assert_allclose(together[name][1], alone[name][0], rtol=1e-4, atol=1e-6)
+
+
+def test_no_rows_give_the_prior_itself() -> None:
+    rule = Traced(RULE, Spec((3,), 3))
+    empty = Rows(np.zeros((1, 1, 3)), np.zeros((1, 1), dtype=np.int64), np.zeros((1, 1), dtype=bool))
+    state = rule.adapt(PARAMS, empty)
+    for name, array in state.items():
+        np.testing.assert_array_equal(array[0], PARAMS[f"net/{name}"])
+    assert rule.row_scores(PARAMS, empty).tolist() == [[0.0]]
+    assert rule.evidence(PARAMS, empty).tolist() == [0.0]
+
+
+def test_five_steps_and_ten_rows_are_fast() -> None:
+    rule = Traced(RULE, Spec((3,), 3))
+    support, new = _rows(1, 8, 3), _rows(1, 10, 3).x
+
+    def once() -> float:
+        begun = time.perf_counter()
+        rule.predict(PARAMS, rule.adapt(PARAMS, support), new)
+        return time.perf_counter() - begun
+
+    once()
+    assert statistics.median(once() for _ in range(9)) < 0.02
+
+
+def test_own_params_fit_the_task_alone() -> None:
+    rule = Traced(RULE, Spec((3,), 3))
+    rows = _rows(1, 8, 3)
+    rows.y[0] = (rows.x[0, :, 0] > 0) + (rows.x[0, :, 1] > 0)
+    own = rule.own_params(rows.x[0], rows.y[0], 3)
+    predicted = rule.predict(own, rule.adapt(own, rows), rows.x)
+    assert isinstance(predicted, Categorical)
+    assert (predicted.probability[0].argmax(axis=1) == rows.y[0]).all()
+
+
+def test_numpy_rule_on_features() -> None:
+    net = NetSpec("mlp", (3,), (4,), 6, "tanh", True)
+    arrays = {f"net/{name}": np.asarray(array) for name, array in jax.jit(net.init)(jax.random.key(0)).items()}
+    rule = features.OnFeatures(BayesianLinear(), net, raw=True)
+    rows = _rows(2, 7)
+    own = rule.own_params(rows.x[0], rows.y[0], 0)
+    plain = BayesianLinear()
+    np.testing.assert_array_equal(rule.predict(own, rule.adapt(own, rows), rows.x).mean, plain.predict(own, plain.adapt(own, rows), rows.x).mean)  # type: ignore[union-attr]  # fmt: skip
+    prior = {"weight": np.ones(1), "mean": np.zeros((1, 10)), "factor": np.eye(10)[None], "noise": np.ones(1)}
+    mapped = np.concatenate([rows.x, features.features_of(net, {k[4:]: v for k, v in arrays.items()}, rows.x.reshape(-1, 3)).reshape(2, 7, 6)], axis=2)  # fmt: skip
+    direct = plain.adapt(prior, Rows(mapped, rows.y, rows.mask))
+    through = rule.adapt(prior | arrays, rows)
+    np.testing.assert_allclose(through["mean"], direct["mean"], rtol=1e-9)
+    np.testing.assert_allclose(rule.evidence(prior | arrays, rows), plain.evidence(prior, Rows(mapped, rows.y, rows.mask)))
+    more = rule.update(prior | arrays, rule.adapt(prior | arrays, rows), rows)
+    assert more is not None
+    assert more["rows"].tolist() == [[14.0], [14.0]] or more["rows"].ravel().tolist() == [14.0, 14.0]
+
+
+def test_too_many_classes_are_refused() -> None:
+    from upstairs.errors import PriorMismatchError
+
+    with pytest.raises(PriorMismatchError, match="has 3 classes, but the task has 4"):
+        Traced(RULE, Spec((3,), 3)).own_params(np.zeros((4, 3)), np.arange(4), 4)
