@@ -49,7 +49,7 @@ PARAMS = {name: np.asarray(array) for name, array in jax.jit(RULE.init, static_a
 
 def test_a_simple_rule_by_hand() -> None:
     rule = Traced(Shrunk(), Spec((3,)))
-    params = {"mean": np.float32(0.0), "weight": np.float32(1.0)}
+    params = {"mean": np.zeros((), np.float32), "weight": np.ones((), np.float32)}
     rows = _rows(2, 5)
     state = rule.adapt(params, rows)
     predicted = rule.predict(params, state, rows.x[:, :2])
@@ -58,12 +58,14 @@ def test_a_simple_rule_by_hand() -> None:
     left = (rows.y.sum(axis=1, keepdims=True) - rows.y) / 5
     exact = -0.5 * ((rows.y - left) ** 2 + np.log(2 * np.pi))
     np.testing.assert_allclose(rule.row_scores(params, rows), exact, rtol=1e-5)
-    np.testing.assert_allclose(rule.evidence(params, rows), (-0.5 * (rows.y**2 + np.log(2 * np.pi))).mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        rule.evidence(params, rows), (-0.5 * (rows.y**2 + np.log(2 * np.pi))).mean(axis=1), rtol=1e-5
+    )
 
 
 def test_more_rows_than_folds_leave_one_fold_out() -> None:
     rule = Traced(Shrunk(), Spec((3,)))
-    params = {"mean": np.float32(0.0), "weight": np.float32(1.0)}
+    params = {"mean": np.zeros((), np.float32), "weight": np.ones((), np.float32)}
     rows = _rows(1, 20)
     fold = np.arange(20) % 16
     left = np.array([rows.y[0][fold != f].sum() / (1 + (fold != f).sum()) for f in fold])
@@ -146,7 +148,9 @@ def test_numpy_rule_on_features() -> None:
     direct = plain.adapt(prior, Rows(mapped, rows.y, rows.mask))
     through = rule.adapt(prior | arrays, rows)
     np.testing.assert_allclose(through["mean"], direct["mean"], rtol=1e-9)
-    np.testing.assert_allclose(rule.evidence(prior | arrays, rows), plain.evidence(prior, Rows(mapped, rows.y, rows.mask)))
+    np.testing.assert_allclose(
+        rule.evidence(prior | arrays, rows), plain.evidence(prior, Rows(mapped, rows.y, rows.mask))
+    )
     more = rule.update(prior | arrays, rule.adapt(prior | arrays, rows), rows)
     assert more is not None
     assert more["rows"].tolist() == [[14.0], [14.0]] or more["rows"].ravel().tolist() == [14.0, 14.0]

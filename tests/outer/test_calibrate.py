@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from upstairs.inner.gaussian import BayesianLinear
-from upstairs.outer.calibrate import SIZES, interpolate, percentile, tables_from
+from upstairs.inner.rule import Rows
+from upstairs.outer.calibrate import SIZES, interpolate, interval_factors, percentile, tables_from
 
 RULE = BayesianLinear()
 
@@ -30,7 +31,6 @@ def test_related_tasks_are_familiar_and_the_prior_is_favoured():
     tables = tables_from(RULE, [(params(), tasks(30, 40, 0))], ways=0)
     assert tables["familiarity/rows"].tolist() == [s for s in SIZES if s < 40]
     assert interpolate(tables, "guard", 2, default=0.0) > 1.0
-    from upstairs.inner.rule import Rows
 
     def familiarity(made):
         scores = [
@@ -68,3 +68,23 @@ def test_same_seed_same_tables():
     first, again = (tables_from(RULE, [(params(), tasks(8, 12, 0))], ways=0, seed=5) for _ in range(2))
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
+
+
+def test_interval_factors_bring_the_coverage_to_ninety_percent():
+    def covered(factor):
+        inside = []
+        for x, y in tasks(300, 25, 9):
+            rows = Rows(x[None, :5], y[None, :5], np.ones((1, 5), dtype=bool))
+            wrong = params(noise=0.36)  # three times the true standard deviation
+            predicted = RULE.predict(wrong, RULE.adapt(wrong, rows), x[None, 5:])
+            reach = 1.6448536269514722 * factor * np.sqrt(predicted.variance[0])
+            inside.append(np.abs(y[5:] - predicted.mean[0]) <= reach)
+        return np.mean(inside)
+
+    tables = interval_factors(RULE, [(params(noise=0.36), tasks(60, 40, 8))])
+    assert covered(1.0) > 0.99
+    assert abs(covered(interpolate(tables, "calibration", 5, default=1.0)) - 0.9) < 0.02
+
+
+def test_few_validation_tasks_give_no_factor():
+    assert interval_factors(RULE, [(params(), tasks(9, 40, 0))]) == {}

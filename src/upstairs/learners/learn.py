@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from upstairs.errors import NotMetaFittedError, TaskError
 from upstairs.inner.rule import AdaptationRule
-from upstairs.outer.calibrate import tables_from
+from upstairs.outer.calibrate import interval_factors, tables_from
 from upstairs.outer.choose import choose, relearn
 from upstairs.outer.metric import Classes, choose_metric, relearn_metric
 from upstairs.prior import Prior
@@ -133,6 +133,8 @@ def learn(
     judges = seen if held is None else held
     folds = [(params, [judges.task(int(number)) for number in numbers]) for params, numbers in choice.folds]
     tables = tables_from(rule, folds, ways=len(tasks.classes), seed=seed)
+    if tasks.kind == "regression":
+        tables |= interval_factors(rule, folds, seed=seed)
     return _prior(settings, choice.params, tables, len(seen.names), len(seen.y)), seen
 
 

@@ -21,6 +21,7 @@ from upstairs.learners.adaptation import Situation
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.learn import learn, learn_on
 from upstairs.learners.meta import MetaLearner
+from upstairs.outer.calibrate import interpolate
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
@@ -124,6 +125,9 @@ class PriorNeuralNetworkRegressor(RegressorMixin, PriorEstimator):
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Float[np.ndarray, "row 2"]:
         """Lower and upper end of the interval in which a new observation lies with probability ``coverage``.
 
+        With a prior the width of `predict`'s normal distribution is corrected by a factor, learned on validation
+        tasks at this number of support rows, with which 90 % intervals cover 90 % of the rows of an average task.
+
         Raises
         ------
         ValueError
@@ -132,6 +136,9 @@ class PriorNeuralNetworkRegressor(RegressorMixin, PriorEstimator):
         if not 0.0 < coverage < 1.0:
             raise ValueError(f"coverage must lie between 0 and 1, but is {coverage}; 0.9 is usual.")
         mean, std = self.predict(X, return_std=True)
+        adapted = self._fitted()
+        if adapted.used_prior:
+            std = std * interpolate(self._situation_.tables, "calibration", adapted.rows, default=1.0)
         reach = float(ndtri(0.5 + coverage / 2)) * std
         return np.column_stack([mean - reach, mean + reach])
 

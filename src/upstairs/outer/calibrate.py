@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import ndtri
 
-from upstairs.inner.rule import AdaptationRule, Categorical, Params, Prediction, Rows, log_density
+from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, Prediction, Rows, log_density
 from upstairs.tasks.batches import pad
 
-__all__ = ["SIZES", "interpolate", "percentile", "tables_from"]
+__all__ = ["SIZES", "interpolate", "interval_factors", "percentile", "tables_from"]
 
 SIZES = (1, 2, 5, 10, 20, 50)
 """Numbers of support rows at which validation tasks are looked at."""
@@ -20,6 +21,8 @@ DRAWS = 400
 COMPARED = 150
 """Draws a size in which the plain base learner is fitted too, for the odds."""
 QUERIES = 50
+COVERAGE = 0.9
+FEWEST = 10
 
 
 def tables_from(
@@ -87,6 +90,53 @@ def tables_from(
     }
 
 
+def interval_factors(
+    rule: AdaptationRule,
+    folds: Sequence[tuple[Params, Sequence[tuple[Float[np.ndarray, "_ feature"], np.ndarray]]]],
+    *,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Factors on the predictive standard deviation with which 90 % intervals cover 90 % on validation tasks.
+
+    Parameters are those of `tables_from`, for a regression. Every task counts the same at every number of rows.
+
+    Returns
+    -------
+    dict
+        ``calibration/rows`` and ``calibration/value``, for `interpolate`; empty if there are fewer
+        than `FEWEST` validation tasks at every number of rows.
+    """
+    sizes, factors = [], []
+    for size in SIZES:
+        reach: list[np.ndarray] = []
+        weight: list[np.ndarray] = []
+        tasks = 0
+        for fold, (params, part) in enumerate(folds):
+            rng = np.random.default_rng([seed, fold, size, 1])
+            usable = rng.permutation([number for number, (_, y) in enumerate(part) if len(y) > size])[:DRAWS]
+            if len(usable) == 0:
+                continue
+            tasks += len(usable)
+            repeats = max(1, min(8, DRAWS // len(usable)))
+            drawn = [_draw(*part[int(number)], size, rng, 1) for _ in range(repeats) for number in usable]
+            support, query = (
+                Rows(*pad([pair[side] for pair in drawn], rows)) for side, rows in ((0, size), (1, QUERIES))
+            )
+            predicted = rule.predict(params, rule.adapt(params, support), query.x)
+            assert isinstance(predicted, Gaussian), "intervals are for a regression"
+            distance = np.abs(query.y - predicted.mean) / np.sqrt(predicted.variance)
+            reach.append(distance[query.mask])
+            weight.append(np.broadcast_to(1.0 / np.maximum(query.counts, 1)[:, None], query.mask.shape)[query.mask])
+        if tasks >= FEWEST:
+            sizes.append(size)
+            factors.append(
+                _quantile(np.concatenate(reach), np.concatenate(weight), COVERAGE) / ndtri(0.5 + COVERAGE / 2)
+            )
+    if not sizes:
+        return {}
+    return {"calibration/rows": np.array(sizes, dtype=np.int64), "calibration/value": np.maximum(factors, 1e-3)}
+
+
 def interpolate(tables: Mapping[str, np.ndarray], name: str, rows: int, *, default: float) -> float:
     """Read a table at a number of rows: linear in the logarithm between sizes, flat outside.
 
@@ -140,3 +190,9 @@ def _own_loss(
     state = rule.adapt(own, Rows(x[None], y[None], np.ones((1, len(y)), dtype=bool)))
     predicted = rule.predict(own, state, x_new[None])
     return float(_losses(predicted, y_new[None], np.ones((1, len(y_new)), dtype=bool))[0])
+
+
+def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(reached, share)), len(values) - 1)])

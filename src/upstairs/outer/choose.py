@@ -19,6 +19,8 @@ from upstairs.outer.pooling import Data, Pooling, make_folds
 __all__ = ["Choice", "choose", "relearn", "rule_of"]
 
 FOLDS = 3
+FOLDS_FOR_FEW, FEW = 5, 60
+"""With few tasks a larger share of them should be learned from in every fold."""
 SIZES = (1, 2, 5, 10, 20, 50)
 EPISODES = 300
 QUERIES = 50
@@ -102,7 +104,7 @@ def choose(
     groups = np.arange(len(offsets) - 1) if groups is None else np.asarray(groups)
     if len(np.unique(groups)) < 2:
         groups = np.arange(len(offsets) - 1)
-    data = Data(x, target, offsets, make_folds(groups, FOLDS, random_state), kind, ways, random_state)
+    data = Data(x, target, offsets, make_folds(groups, FOLDS if len(groups) > FEW else FOLDS_FOR_FEW, random_state), kind, ways, random_state)
     candidates = _candidates(prior_mean, spread, len(offsets) - 1)
     pooling = {name: Pooling(data, name) for name in {c.pooled for c in candidates} - {"none"}}
     everything = frozenset(data.fold.tolist())

@@ -1,0 +1,221 @@
+"""The compiled stepper: draws on host and device, exact cuts, compilations, bad steps, sinusoids, real kills."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from upstairs.errors import TaskError, UpstairsError
+from upstairs.inner.descent import SGD
+from upstairs.inner.gradient import Maml
+from upstairs.inner.heads import PrototypeHead
+from upstairs.inner.traced import Spec
+from upstairs.nets import NetSpec
+from upstairs.outer import scan
+from upstairs.outer.draws import EpisodeDraw, TaskDraw, flat_data, pool_data
+from upstairs.outer.loop import run
+from upstairs.outer.optimiser import Optimiser, built
+from upstairs.outer.scan import ScanStepper, judge
+from upstairs.tasks.batches import FlatRows
+from upstairs.tasks.sampler import choose_rows, choose_tasks, visits
+from upstairs.tasks.synthetic import Sinusoids
+
+
+def sinusoids(tasks: int, seed: int) -> dict[str, np.ndarray]:
+    """Waves in units of about one."""
+    found = Sinusoids().sample(tasks, 20, random_state=seed)
+    offsets = np.concatenate([[0], np.cumsum(found.rows)])
+    x, y = np.concatenate([task.X for task in found]) / 2.9, np.concatenate([task.y for task in found]) / 2.9
+    return flat_data(FlatRows(x, y, offsets))
+
+
+NET = NetSpec("mlp", (1,), (40, 40), 1)
+RULE = Maml(NET, steps=3)
+DRAW = TaskDraw(200, 25, (10, 10), 10)
+SPEC = Spec((1,))
+
+
+def stepper(seed: int = 0, rule: Maml = RULE, **more: Any) -> ScanStepper:
+    settings: dict[str, Any] = {"optimiser": Optimiser(rate=3e-3), "seed": seed} | more
+    return ScanStepper(rule, SPEC, DRAW, sinusoids(200, seed), **settings)
+
+
+def test_tasks_and_rows_are_those_of_the_host_sampler() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(3, 9, size=6)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    rows = FlatRows(rng.normal(size=(offsets[-1], 2)), np.arange(float(offsets[-1])), offsets)
+    tasks, support, query = jax.jit(TaskDraw(6, 4, (2, 2), 3))(flat_data(rows), np.uint32(5), np.uint32(7))
+    chosen = choose_tasks(5, 7, 6, 4)
+    drawn = choose_rows(5, visits(7, 6, 4), chosen, counts[chosen], 2, 3)
+    np.testing.assert_array_equal(tasks, chosen)
+    np.testing.assert_array_equal(support.y, offsets[chosen][:, None] + drawn.support)
+    np.testing.assert_array_equal(query.mask, drawn.query_mask)
+    np.testing.assert_allclose(support.x, rows.x[offsets[chosen][:, None] + drawn.support], rtol=1e-6)
+    ranged = TaskDraw(6, 4, (1, 2), 3)
+    sizes = [int(n) for s in range(8) for n in ranged(flat_data(rows), np.uint32(5), np.uint32(s))[1].mask.sum(axis=1)]
+    assert set(sizes) == {1, 2}
+
+
+def test_episodes_turn_images_and_keep_support_and_query_apart() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, size=(12, 3, 3), dtype=np.uint8)
+    data = pool_data(images, np.repeat(np.arange(3), 4), (3, 3, 1))
+    draw = jax.jit(EpisodeDraw(3, 2, 5, 1, 2, rotations=4))
+    turned = {np.rot90(image, k).tobytes(): (n // 4, n % 4, k) for n, image in enumerate(images) for k in range(4)}
+    seen = set()
+    for step in range(6):
+        _, support, query = draw(data, np.uint32(1), np.uint32(step))
+        assert support.x.shape == (2, 5, 3, 3, 1)
+        assert query.y[0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+        for episode in range(2):
+            ways: dict[int, set] = {}
+            for part in (support, query):
+                for image, way in zip(part.x[episode], part.y[episode].tolist(), strict=True):
+                    code, example, turn = turned[np.round(np.asarray(image) * 255).astype(np.uint8).tobytes()]
+                    assert example not in {one[2] for one in ways.get(way, set())}
+                    ways.setdefault(way, set()).add((code, turn, example))
+            kinds = [{one[:2] for one in way} for way in ways.values()]
+            assert all(len(kind) == 1 for kind in kinds)
+            assert len(set.union(*kinds)) == 5
+            seen |= {turn for kind in kinds for _, turn in kind}
+    assert seen == {0, 1, 2, 3}
+    with pytest.raises(TaskError, match="more classes than the pool has"):
+        EpisodeDraw(3, 1, 4, 1, 1)
+
+
+def test_cuts_give_the_same_bits_and_compile_once(tmp_path: pathlib.Path) -> None:
+    whole, cut = stepper(), stepper()
+    one, metrics = whole.advance(whole.start(), 0, 20)
+    size = scan._advance._cache_size()
+    state, losses = cut.start(), []
+    for start, count in ((0, 1), (1, 7), (8, 12)):
+        state, part = cut.advance(cut.unpack(cut.pack(state)), start, count)
+        losses.append(part.losses)
+    assert scan._advance._cache_size() == size
+    np.testing.assert_array_equal(np.concatenate(losses), metrics.losses)
+    for mine, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(one), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert metrics.losses[-1] < metrics.losses[0]
+    assert whole.fingerprint() == cut.fingerprint() != stepper(seed=1).fingerprint()
+
+
+def test_per_task_clipping_bounds_every_task() -> None:
+    plain = stepper(optimiser=Optimiser("sgd", rate=1.0, clip=None))
+    tight = stepper(optimiser=Optimiser("sgd", rate=1.0, clip=None), task_clip=1e-3)
+    loose = stepper(optimiser=Optimiser("sgd", rate=1.0, clip=None), task_clip=1e9)
+    moved = []
+    for one in (plain, tight, loose):
+        start = one.start()
+        after, _ = one.advance(start, 0, 1)
+        moved.append({k: np.asarray(after[0][k] - start[0][k]) for k in start[0]})
+    norm = np.sqrt(sum((v**2).sum() for v in moved[1].values()))
+    assert 0 < norm <= 1e-3 * (1 + 1e-4)
+    for name in moved[0]:
+        np.testing.assert_allclose(moved[2][name], moved[0][name], rtol=2e-3, atol=1e-4)
+
+
+def test_a_bad_task_is_named_and_the_state_before_it_kept() -> None:
+    data = sinusoids(200, 0)
+    data["y"][20 * 37] = np.inf
+    bad = ScanStepper(RULE, SPEC, DRAW, data, optimiser=Optimiser(rate=3e-3), names=[f"wave {n}" for n in range(200)])
+    with pytest.raises(UpstairsError, match=r"Step \d+: the loss or gradient of task 'wave 37' is not finite"):
+        run(bad, 20)
+
+
+def test_adapted_beats_pooled_beats_not_adapted() -> None:
+    """Sinusoids, 10 rows, over three seeds (the protocol of MAML, shortened)."""
+    test_draw, test = TaskDraw(200, 100, (10, 10), 10), None
+    for seed in range(3):
+        maml = run(stepper(seed), 1000, validate_every=1000)
+        pooled = run(stepper(seed, Maml(NET, steps=0)), 1000, validate_every=1000)
+        test = sinusoids(200, seed + 100)
+        errors = {}
+        for name, rule, params in (
+            ("adapted", RULE, maml.params),
+            ("pooled", Maml(NET, steps=0), pooled.params),
+            ("not adapted", Maml(NET, steps=0), maml.params),
+        ):
+            errors[name] = judge(rule, test_draw, test, params, batches=2, seed=1)[1].mean()
+        assert errors["adapted"] < 0.5 * errors["pooled"]
+        assert errors["pooled"] < errors["not adapted"]
+
+
+def test_validation_and_a_rule_with_other_ways() -> None:
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(20, 6))
+    x = centers.repeat(8, axis=0) + 0.5 * rng.normal(size=(160, 6))
+    data = pool_data(x, np.repeat(np.arange(20), 8))
+    net = NetSpec("mlp", (6,), (16,), 8)
+    learner = ScanStepper(
+        PrototypeHead(net, 10),
+        Spec((6,), 10),
+        EpisodeDraw(20, 2, 10, 1, 3),
+        data,
+        optimiser=optax.adam(1e-2),
+        validation=(EpisodeDraw(20, 10, 5, 1, 5), data),
+        judge_rule=PrototypeHead(net, 5),
+    )
+    found = run(learner, 60, validate_every=20)
+    assert found.checks.shape == (3, 2)
+    assert found.checks[-1, 1] < 0.4
+    assert learner.fingerprint() == learner.fingerprint()
+
+
+def test_schedules() -> None:
+    linear = Optimiser("sgd", rate=1.0, schedule="linear", steps=10, warmup=2, clip=None)
+    assert [linear.rate_at(step) for step in (0, 1, 2, 6, 10, 99)] == [0.5, 1.0, 1.0, 0.5, 0.0, 0.0]
+    rule = built(linear)
+    weights, moments = np.zeros(1), rule.init(np.zeros(1))
+    for step in range(4):
+        update, moments = rule.update(np.ones(1), moments)
+        weights = weights + np.asarray(update)
+    assert weights[0] == pytest.approx(-sum(linear.rate_at(step) for step in range(4)))
+    with pytest.raises(ValueError, match="needs steps"):
+        Optimiser(schedule="cosine")
+
+
+SCRIPT = textwrap.dedent(
+    """
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    from test_scan import stepper
+    from upstairs.outer.loop import run
+
+    def tell(event):
+        if event.kind == "progress":
+            print("step", event.step, flush=True)
+
+    run(stepper(), 4000, validate_every=4000, checkpoint=sys.argv[2], checkpoint_seconds=0, callback=tell)
+    """
+)
+
+
+def test_kills_of_a_compiled_run_leave_no_trace(tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(pathlib.Path(__file__).parent), str(tmp_path / "run")]
+    rng = np.random.default_rng(1)
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ))
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"step")
+        try:
+            process.wait(timeout=float(rng.uniform(0.05, 0.6)))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    found = run(stepper(), 4000, validate_every=4000, checkpoint=tmp_path / "run")
+    whole = run(stepper(), 4000, validate_every=4000)
+    for name, array in whole.params.items():
+        np.testing.assert_array_equal(found.params[name], array)
+    np.testing.assert_array_equal(found.losses, whole.losses)
