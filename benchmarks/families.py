@@ -34,7 +34,19 @@ def run(family: str) -> tuple[EvaluationResult, str]:
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "result.json"
         command = [sys.executable, "-m", "upstairs", "evaluate", "--train", str(DATA / f"{family}.csv.gz")]
-        command += ["--task", "task", "--target", "target", "--kind", kind, "--shots", "5", "--splits", "0:7", "--guard"]
+        command += [
+            "--task",
+            "task",
+            "--target",
+            "target",
+            "--kind",
+            kind,
+            "--shots",
+            "5",
+            "--splits",
+            "0:7",
+            "--guard",
+        ]
         command += [*EXTRA.get(family, []), "--json", str(out)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         record: dict[str, Any] = json.loads(out.read_text())

@@ -51,7 +51,7 @@ class Tired(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--ways", type=int, default=20)
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--queries", type=int, default=5)
@@ -64,7 +64,7 @@ def main() -> None:
 
     train, stop, report, groups = pools(options.seed)
     net = NetSpec("conv4", SHAPE, (options.channels,) * 4)
-    white = float((1.0 - train["x"].mean() / 255.0))
+    white = float(1.0 - train["x"].mean() / 255.0)
     print(f"share of ink {min(white, 1 - white):.3f}, training classes {len(train['counts'])}")
     draw = EpisodeDraw(len(train["counts"]), 1, options.ways, options.shots, options.queries, rotations=4)
     check = EpisodeDraw(len(stop["counts"]), 20, 5, 1, 15)

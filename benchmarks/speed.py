@@ -43,7 +43,8 @@ def import_rows() -> list[tuple[str, str, str]]:
     """Time the import alone (inside the process) and the help page (whole process)."""
     code = "import time; t = time.perf_counter(); import upstairs; print(time.perf_counter() - t)"
     inside = statistics.median(
-        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) for _ in range(PAIRS)
+        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        for _ in range(PAIRS)
     )
     help_page = process_seconds(sys.executable, "-m", "upstairs", "--help")
     return [("import upstairs", f"{inside * 1e3:.1f} ms", "300 ms"), ("upstairs --help", f"{help_page:.2f} s", "0.5 s")]
@@ -64,7 +65,9 @@ def adapt_rows(prior_mean: str) -> list[tuple[str, str, str]]:
     few_frame, rest_frame = pd.DataFrame(few.X, columns=names), pd.DataFrame(rest.X, columns=names)
     meta.adapt(few.X, few.y)
     arrays = statistics.median(seconds(lambda: meta.adapt(few.X, few.y).predict(rest.X), 20) for _ in range(PAIRS))
-    frames = statistics.median(seconds(lambda: framed_meta.adapt(few_frame, few.y).predict(rest_frame), 20) for _ in range(PAIRS))
+    frames = statistics.median(
+        seconds(lambda: framed_meta.adapt(few_frame, few.y).predict(rest_frame), 20) for _ in range(PAIRS)
+    )
     ratios = []
     for _ in range(PAIRS):
         loop = seconds(lambda: [meta.adapt(t.X, t.y) for t in tasks])

@@ -51,7 +51,12 @@ def test_posterior_is_the_textbook_formula(rows: int, columns: int, seed: int) -
 
 def test_log_evidence_is_the_marginal_normal_density() -> None:
     rng = np.random.default_rng(1)
-    covariance, mean, phi, y = np.diag([2.0, 0.5, 0.0]), rng.standard_normal(3), rng.standard_normal((6, 3)), rng.standard_normal(6)
+    covariance, mean, phi, y = (
+        np.diag([2.0, 0.5, 0.0]),
+        rng.standard_normal(3),
+        rng.standard_normal((6, 3)),
+        rng.standard_normal(6),
+    )
     expected = multivariate_normal(phi @ mean, phi @ covariance @ phi.T + 0.4 * np.eye(6)).logpdf(y)
     assert log_evidence(mean, covariance, 0.4, phi, y) == pytest.approx(expected, abs=1e-10)
 

@@ -52,5 +52,6 @@ def test_features_hold_one_x_and_m_and_are_zero_in_padding() -> None:
     phi = features(arrays, x, mask)
     assert phi.shape == (2, 3, 8)
     np.testing.assert_allclose(phi[1, :, -1], x[1].sum(axis=1) + 2.0)
-    assert (phi[0, 2] == 0).all() and (phi[1, :, 0] == 1).all()
+    assert (phi[0, 2] == 0).all()
+    assert (phi[1, :, 0] == 1).all()
     assert features({}, x).shape == (2, 3, 7)

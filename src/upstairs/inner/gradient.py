@@ -110,6 +110,11 @@ class Maml(TracedRule):
     descent: Descent = _SGD
     first_order: bool = False
 
+    @property
+    def sequential(self) -> bool:
+        """Whether tasks go one after another: where the network says so."""
+        return self.net.heavy
+
     def init(self, key: PRNGKeyArray, spec: Spec) -> dict[str, Array]:
         """Draw a network."""
         check_net(self.net, spec, self.ways or None)
@@ -174,6 +179,11 @@ class Reptile(TracedRule):
     ways: int = 0
     steps: int = 5
     descent: Descent = _ADAM
+
+    @property
+    def sequential(self) -> bool:
+        """Whether tasks go one after another: where the network says so."""
+        return self.net.heavy
 
     def init(self, key: PRNGKeyArray, spec: Spec) -> dict[str, Array]:
         """Draw a network."""

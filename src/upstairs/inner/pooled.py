@@ -143,7 +143,7 @@ def from_boosting(model: Any) -> dict[str, np.ndarray]:
         "pooled/feature": np.array(feature),
         "pooled/threshold": np.array(threshold),
         "pooled/mask": np.array(mask),
-        "pooled/start": np.array(start),
+        "pooled/start": np.array(start, dtype=float),
         "pooled/leaf": table,
         "pooled/base": base,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, final
 
@@ -22,7 +22,7 @@ from upstairs.errors import PriorMismatchError
 from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, Prediction, Rows, State
 from upstairs.tasks.batches import bucket
 
-__all__ = ["Arrays", "Logits", "Normal", "Spec", "TaskRows", "Traced", "TracedRule", "log_density"]
+__all__ = ["Arrays", "Logits", "Normal", "Spec", "TaskRows", "Traced", "TracedRule", "log_density", "over_tasks"]
 
 Arrays: TypeAlias = Mapping[str, Array]
 FOLDS = 16
@@ -70,6 +70,11 @@ class TracedRule(abc.ABC):
     masked out (the prior's own state). The gradient of `outer_loss` by ``params`` is what trains the prior.
     """
 
+    @property
+    def sequential(self) -> bool:
+        """Whether tasks are better mapped one after another than side by side."""
+        return False
+
     @abc.abstractmethod
     def init(self, key: PRNGKeyArray, spec: Spec) -> dict[str, Array]:
         """Params before learning."""
@@ -92,6 +97,13 @@ class TracedRule(abc.ABC):
     def own(self, key: PRNGKeyArray, spec: Spec, rows: TaskRows) -> dict[str, Array]:
         """Params for the plain base learner, which has seen no other task; fresh ones, unless a rule knows better."""
         return self.init(key, spec)
+
+
+def over_tasks(rule: TracedRule, function: Callable[..., Any], *arrays: Any) -> Any:
+    """Map a function over the leading axis of arrays: side by side, or one after another where the rule asks for it."""
+    if rule.sequential:
+        return jax.lax.map(lambda task: function(*task), arrays)
+    return jax.vmap(function)(*arrays)
 
 
 def log_density(predicted: Normal | Logits, y: Shaped[Array, "row ..."]) -> Float[Array, " row"]:
@@ -199,12 +211,12 @@ def _single(params: Params) -> dict[str, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _adapt(rule: TracedRule, params: Any, rows: TaskRows) -> Any:
-    return jax.vmap(lambda task: rule.adapt(params, *task))(rows)
+    return over_tasks(rule, lambda task: rule.adapt(params, *task), rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _predict(rule: TracedRule, params: Any, states: Any, x: Array) -> Normal | Logits:
-    predicted = jax.vmap(lambda state, own: rule.predict(params, state, own))(states, x)
+    predicted = over_tasks(rule, lambda state, own: rule.predict(params, state, own), states, x)
     return Logits(jax.nn.softmax(predicted.value, axis=-1)) if isinstance(predicted, Logits) else predicted
 
 
@@ -219,7 +231,7 @@ def _scores(rule: TracedRule, params: Any, rows: TaskRows) -> Array:
         return log_density(rule.predict(params, state, task.x), task.y)
 
     def score(task: TaskRows) -> Array:
-        every = jax.vmap(lambda fold: without(task, fold))(jnp.arange(folds))
+        every = over_tasks(rule, lambda fold: without(task, fold), jnp.arange(folds))
         return every[member, jnp.arange(width)]
 
     return jax.lax.map(score, rows)
@@ -231,7 +243,7 @@ def _evidence(rule: TracedRule, params: Any, rows: TaskRows) -> Array:
         state = rule.adapt(params, task.x, task.y, jnp.zeros_like(task.mask))
         return masked_mean(log_density(rule.predict(params, state, task.x), task.y), task.mask)
 
-    return jax.vmap(one)(rows)
+    return over_tasks(rule, one, rows)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -36,6 +36,11 @@ class Net(abc.ABC):
     inputs: tuple[int, ...]
     outputs: int
 
+    @property
+    def heavy(self) -> bool:
+        """Whether tasks with weights of their own go one after another: on a CPU many windows at once are slow."""
+        return False
+
     @abc.abstractmethod
     def init(self, key: PRNGKeyArray) -> dict[str, Array]:
         """Draw fresh arrays."""
@@ -107,6 +112,11 @@ class NetSpec(Net):
             object.__setattr__(self, "flat", True)
         if self.outputs < 1:
             raise ValueError(f"outputs must be at least 1, but is {self.outputs}.")
+
+    @property
+    def heavy(self) -> bool:
+        """Whether tasks with weights of their own go one after another."""
+        return self.name == "conv4" and jax.default_backend() == "cpu"
 
     def settings(self) -> dict[str, Any]:
         """JSON values from which `from_settings` makes the same description."""

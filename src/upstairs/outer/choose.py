@@ -1,4 +1,4 @@
-"""Choose the form of the prior on tasks that it has not seen, and average forms that they cannot tell apart."""
+"""Choose the form of the prior on tasks that it has not seen, and average forms that they hardly tell apart."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ __all__ = ["Choice", "choose", "relearn", "rule_of"]
 FOLDS = 3
 FOLDS_FOR_FEW, FEW = 5, 60
 """With few tasks a larger share of them should be learned from in every fold."""
-SIZES = (1, 2, 5, 10, 20, 50)
+SIZES = {"regression": (1, 2, 5, 10, 20, 50), "classification": (1, 2, 5, 10, 20, 50, 100, 200)}
+"""Default numbers of support rows, as far as tasks allow; a class label tells less than a number does."""
 EPISODES = 300
 QUERIES = 50
 FEWEST_TASKS_TO_POOL = 6
-AVERAGED = 4
-"""At most so many candidates are averaged."""
+TEMPERATURE = 0.01
+"""Regression: a candidate this much (relative) worse than another gets 1/e of its weight."""
+LEAST_WEIGHT = 0.05
+"""Candidates of less weight are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def choose(
     ways
         Number of classes.
     shots
-        Number of support rows, or least and most, that the prior is for; default 1 to 50 as far as tasks allow.
+        Number of support rows, or least and most, that the prior is for; default 1 to 50 (regression) or 200
+        (classification) as far as tasks allow.
     prior_mean
         Pooled prediction: ``"none"``, ``"ridge"``, ``"boosting"`` or ``"auto"``.
     spread
@@ -100,11 +104,12 @@ def choose(
     offsets = np.asarray(offsets, dtype=np.int64)
     x = np.asarray(x, dtype=float)
     center, scale = _units(y, kind)
-    target = (np.asarray(y, dtype=float) - center) / scale if kind == "regression" else np.asarray(y, dtype=np.int64)
+    target = _standardised(y, kind, center, scale)
     groups = np.arange(len(offsets) - 1) if groups is None else np.asarray(groups)
     if len(np.unique(groups)) < 2:
         groups = np.arange(len(offsets) - 1)
-    data = Data(x, target, offsets, make_folds(groups, FOLDS if len(groups) > FEW else FOLDS_FOR_FEW, random_state), kind, ways, random_state)
+    most = FOLDS if len(groups) > FEW else FOLDS_FOR_FEW
+    data = Data(x, target, offsets, make_folds(groups, most, random_state), kind, ways, random_state)
     candidates = _candidates(prior_mean, spread, len(offsets) - 1)
     pooling = {name: Pooling(data, name) for name in {c.pooled for c in candidates} - {"none"}}
     everything = frozenset(data.fold.tolist())
@@ -115,7 +120,7 @@ def choose(
     if validation is not None:
         held = (np.asarray(validation[0], dtype=float), validation[1], np.asarray(validation[2], dtype=np.int64))
         if kind == "regression":
-            held = (held[0], (np.asarray(held[1], dtype=float) - center) / scale, held[2])
+            held = (held[0], _standardised(held[1], kind, center, scale), held[2])
         test = Data(*held, np.zeros(len(held[2]) - 1, dtype=np.int64), kind, ways, random_state)
         parts.append((whole, np.arange(len(held[2]) - 1)))
         tables.append(_losses(rule, whole, test, shots))
@@ -126,7 +131,7 @@ def choose(
             tables.append(_losses(rule, learned, data.part({fold}), shots))
     sizes = sorted({size for table in tables for size in table})
     losses = {size: np.concatenate([table[size] for table in tables if size in table], axis=1) for size in sizes}
-    weights, report, reason = _decide(candidates, losses)
+    weights, report, reason = _decide(candidates, losses, kind)
 
     def assemble(learned: _Learned) -> dict[str, np.ndarray]:
         used = [k for k in range(len(candidates)) if weights[k] > 0]
@@ -165,9 +170,10 @@ def relearn(
     """
     kind = settings["kind"]
     center, scale = _units(y, kind)
-    target = (np.asarray(y, dtype=float) - center) / scale if kind == "regression" else np.asarray(y, dtype=np.int64)
+    target = _standardised(y, kind, center, scale)
     offsets = np.asarray(offsets, dtype=np.int64)
-    data = Data(np.asarray(x, dtype=float), target, offsets, np.zeros(len(offsets) - 1, np.int64), kind, settings["ways"], 0)
+    fold = np.zeros(len(offsets) - 1, dtype=np.int64)
+    data = Data(np.asarray(x, dtype=float), target, offsets, fold, kind, settings["ways"], 0)
     arrays = {name: value for name, value in params.items() if name.startswith("pooled/")}
     predicted = pooled_prediction(arrays, data.x) if arrays else None
     parts = [
@@ -186,6 +192,10 @@ def _units(y: Shaped[np.ndarray, " row"], kind: str) -> tuple[float, float]:
     return float(y.mean()), scale if scale > 0 else 1.0
 
 
+def _standardised(y: Shaped[np.ndarray, " row"], kind: str, center: float, scale: float) -> np.ndarray:
+    return (np.asarray(y, dtype=float) - center) / scale if kind == "regression" else np.asarray(y, dtype=np.int64)
+
+
 def _candidates(prior_mean: str, spread: str, tasks: int) -> list[Candidate]:
     means = ("none", "boosting") if prior_mean == "auto" else (prior_mean,)
     if prior_mean == "auto" and tasks < FEWEST_TASKS_TO_POOL:
@@ -194,22 +204,24 @@ def _candidates(prior_mean: str, spread: str, tasks: int) -> list[Candidate]:
     return [Candidate(mean, part) for mean in means for part in spreads]
 
 
-def _learn(candidates: Sequence[Candidate], data: Data, pooling: Mapping[str, Pooling], folds: frozenset[int]) -> _Learned:
+def _learn(
+    candidates: Sequence[Candidate], data: Data, pooling: Mapping[str, Pooling], folds: frozenset[int]
+) -> _Learned:
     """Learn every candidate on the tasks of some folds."""
     part = data.part(folds)
-    seen: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
+    seen: dict[str, tuple[np.ndarray | None, dict[str, np.ndarray]]] = {"none": (None, {})}
     for name, pool in pooling.items():
         predictions, trees = pool.out_of_fold(folds)
         seen[name] = (predictions, pool.arrays(folds, trees))
     params, arrays = [], []
     for candidate in candidates:
-        predictions, extra = seen.get(candidate.pooled, (None, {}))
-        params.append(learn_candidate(candidate, part, predictions))
+        told, extra = seen[candidate.pooled]
+        params.append(learn_candidate(candidate, part, told))
         arrays.append(extra)
     return _Learned(params, arrays)
 
 
-def sizes_for(shots: int | tuple[int, int] | None) -> tuple[int, ...]:
+def sizes_for(shots: int | tuple[int, int] | None, kind: str = "regression") -> tuple[int, ...]:
     """Numbers of support rows at which candidates are compared.
 
     Examples
@@ -218,11 +230,11 @@ def sizes_for(shots: int | tuple[int, int] | None) -> tuple[int, ...]:
     ((3, 6, 11, 20), (5,))
     """
     if shots is None:
-        return SIZES
+        return SIZES[kind]
     if isinstance(shots, int | np.integer):
         return (int(shots),)
     low, high = max(int(shots[0]), 1), max(int(shots[-1]), 1)
-    return tuple(sorted({int(round(v)) for v in np.geomspace(low, high, 4)}))
+    return tuple(sorted({round(float(v)) for v in np.geomspace(low, high, 4)}))
 
 
 def _losses(
@@ -235,7 +247,7 @@ def _losses(
         inputs.append(np.column_stack([test.x, pooled_prediction(arrays, test.x)]) if arrays else test.x)
         rules.append(params)
     found = {}
-    for size in sizes_for(shots):
+    for size in sizes_for(shots, test.kind):
         usable = np.flatnonzero(counts > size)
         if len(usable) < 2:
             continue
@@ -265,9 +277,13 @@ def _losses(
 
 
 def _decide(
-    candidates: Sequence[Candidate], losses: Mapping[int, Float[np.ndarray, "candidate task"]]
+    candidates: Sequence[Candidate], losses: Mapping[int, Float[np.ndarray, "candidate task"]], kind: str
 ) -> tuple[list[float], list[dict[str, Any]], str]:
-    """Weights of the candidates: equal for those within one standard error of the best, zero for the others."""
+    """Weights of the candidates, a report and a sentence.
+
+    Regression: weights fall exponentially with the loss, so that forms which unseen tasks can hardly tell apart are
+    averaged. Classification: the best form alone (averaging by Laplace's evidence was measured to lose).
+    """
     count = len(candidates)
     if not losses:
         middle = next((k for k, c in enumerate(candidates) if c.spread == "diagonal"), 0)
@@ -281,9 +297,13 @@ def _decide(
     for table in relative.values():
         variance += (table - table[best]).var(axis=1) / table.shape[1]
     error = np.sqrt(variance / len(relative))  # the same tasks serve at all sizes: as if they said one thing
-    order = np.argsort(mean)
-    near = [int(k) for k in order if mean[k] - mean[best] <= error[k]][:AVERAGED]
-    weights = [1.0 / len(near) if k in near else 0.0 for k in range(count)]
+    order = [int(k) for k in np.argsort(mean, kind="stable")]
+    if kind == "regression":
+        share = np.exp(-(mean - mean[best]) / TEMPERATURE)
+        share[share < LEAST_WEIGHT * share.sum()] = 0.0
+        weights = (share / share.sum()).tolist()
+    else:
+        weights = [float(k == best) for k in range(count)]
     report = [
         {
             "name": candidate.name,
@@ -294,15 +314,18 @@ def _decide(
         }
         for k, candidate in enumerate(candidates)
     ]
-    names = " + ".join(candidates[k].name for k in near)
-    others = [k for k in order if int(k) not in near]
+    used = [k for k in order if weights[k] > 0]
+    left = [k for k in order if weights[k] == 0]
     if count == 1:
-        reason = f"{names}: as asked for"
-    elif others:
-        reason = (
-            f"{names}: least loss on unseen tasks ({mean[best]:.3f}, relative), within one standard error; "
-            f"next is {candidates[others[0]].name} ({mean[others[0]]:.3f})"
-        )
+        return weights, report, f"{candidates[0].name}: as asked for"
+    if len(used) == 1:
+        reason = f"{candidates[best].name}: least loss on unseen tasks ({mean[best]:.3f}, relative to the mean form)"
     else:
-        reason = f"{names}: no form is clearly better on unseen tasks, so all are averaged"
+        names = " + ".join(f"{weights[k]:.0%} {candidates[k].name}" for k in used)
+        reason = (
+            f"{names}: averaged, for unseen tasks hardly tell them apart "
+            f"(loss {mean[used[0]]:.3f} to {mean[used[-1]]:.3f}, relative to the mean form)"
+        )
+    if left:
+        reason += f"; next is {candidates[left[0]].name} ({mean[left[0]]:.3f} +- {error[left[0]]:.3f})"
     return weights, report, reason

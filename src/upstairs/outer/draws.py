@@ -27,7 +27,7 @@ class Draw(abc.ABC):
     batch: int
 
     @abc.abstractmethod
-    def __call__(self, data: Mapping[str, Array], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+    def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
         """Return task numbers (task,), support rows and query rows, each with a leading task axis."""
 
 
@@ -53,7 +53,7 @@ class TaskDraw(Draw):
     shots: tuple[int, int]
     queries: int
 
-    def __call__(self, data: Mapping[str, Array], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+    def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
         """Gather the rows of a step."""
         chosen = choose_tasks(seed, step, self.tasks, self.batch, jnp)
         low, high = self.shots
@@ -61,6 +61,7 @@ class TaskDraw(Draw):
         shots = (
             high if low == high else integers(seed, _SHOTS, number, chosen, low=low, high=high, size=1, xp=jnp)[..., 0]
         )
+        data = {name: jnp.asarray(array) for name, array in data.items()}
         begin = data["offsets"][chosen]
         counts = data["offsets"][chosen + 1] - begin
         rows = choose_rows(seed, number, chosen, counts, high, self.queries, jnp, shots=shots)
@@ -103,12 +104,13 @@ class EpisodeDraw(Draw):
         if self.rotations not in (1, 4):
             raise TaskError(f"rotations must be 1 or 4, but is {self.rotations}.")
 
-    def __call__(self, data: Mapping[str, Array], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+    def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
         """Gather the images of a step."""
         episode = jnp.asarray(step, jnp.uint32) * np.uint32(self.batch) + jnp.arange(self.batch, dtype=jnp.uint32)
         places = jnp.broadcast_to(jnp.arange(self.ways), (self.batch, self.ways))
         chosen = shuffled(seed, _CLASSES, episode, index=places, n=self.classes * self.rotations, xp=jnp)
         base, turn = chosen // self.rotations, chosen % self.rotations
+        data = {name: jnp.asarray(array) for name, array in data.items()}
         counts = data["counts"][base]
         rows = choose_rows(seed, episode[:, None], chosen, counts, self.shots, self.queries, jnp)
         parts = []

@@ -119,7 +119,7 @@ class HostStepper:
 
     def start(self) -> Any:
         """Return the first params, and fresh moments."""
-        return dict(self._first), built(self.optimiser).init(self._first)
+        return dict(self._first), built(self.optimiser).init(_single(self._first))
 
     def advance(self, state: Any, start: int, count: int) -> tuple[Any, Metrics]:
         """Make steps."""
@@ -214,9 +214,13 @@ class HostStepper:
         import jax
 
         params, moments = state
-        update, moments = built(self.optimiser).update(_shaped(gradient, params), moments, params)
-        new = {name: params[name] + np.asarray(update[name], np.float64) for name in params}
+        update, moments = built(self.optimiser).update(_single(_shaped(gradient, params)), moments, _single(params))
+        new = {name: np.asarray(params[name] + np.asarray(update[name], np.float64)) for name in params}
         return new, jax.tree.map(np.asarray, moments)
+
+
+def _single(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
 def _value(found: Any) -> float:

@@ -121,7 +121,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 
 def _moments(mode: Mode, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Deviation of every task, and the sum of posterior covariances of every latent."""
-    latents, q, rank = spread.shape
+    latents, _, rank = spread.shape
     inverse = np.linalg.inv(mode.lower).reshape(len(mode.z), latents * rank, latents, rank)
     own = np.einsum("lqr,tlr->tlq", spread, mode.z.reshape(-1, latents, rank))
     white = np.einsum("tkla,tklb->lab", inverse, inverse, optimize=True)
@@ -139,7 +139,7 @@ def _mean_step(
     side: np.ndarray,
 ) -> None:
     """Add gradient and curvature in the mean, the deviations following it, to ``side`` and ``info``."""
-    tasks, rows, latents, rank = design.shape
+    tasks, _, latents, rank = design.shape
     score = phi @ mean.T + np.einsum("tnlr,tlr->tnl", design, mode.z.reshape(tasks, latents, rank))
     p = _probability(score)
     real = mask[..., None].astype(float)

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -41,6 +41,7 @@ class Validation:
     error: float
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """Makes steps; its states are opaque to the loop, and everything random in it is a function of (seed, step)."""
 

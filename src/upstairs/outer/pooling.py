@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from upstairs.inner.gaussian import factor
 from upstairs.inner.pooled import from_boosting, from_linear
 from upstairs.outer.empirical_bayes import learn_gaussian, moments
+from upstairs.outer.threads import threads_for
 
 LEAVES = 31
 RATE = 0.1
@@ -133,9 +134,7 @@ class Pooling:
         if len(folds) < 2:
             if len(part.fold) < 2:
                 return np.zeros((len(part.x), self.outputs)), 1
-            part = Data(
-                part.x, part.y, part.offsets, np.arange(len(part.fold)) % 2, part.kind, part.ways, part.seed
-            )
+            part = Data(part.x, part.y, part.offsets, np.arange(len(part.fold)) % 2, part.kind, part.ways, part.seed)
             return Pooling(part, self.kind).out_of_fold(frozenset({0, 1}))
         staged: list[np.ndarray] = []
         where = []
@@ -205,6 +204,6 @@ def _boosting(part: Data, y: np.ndarray, trees: int) -> Any:
         "random_state": part.seed,
         "categorical_features": None,
     }
-    if part.kind == "regression":
-        return HistGradientBoostingRegressor(**settings).fit(part.x, y)
-    return HistGradientBoostingClassifier(**settings).fit(part.x, y)
+    family = HistGradientBoostingRegressor if part.kind == "regression" else HistGradientBoostingClassifier
+    with threads_for(len(y)):
+        return family(**settings).fit(part.x, y)

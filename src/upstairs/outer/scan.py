@@ -17,13 +17,13 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from upstairs.inner.traced import Logits, Spec, TaskRows, TracedRule, log_density
+from upstairs.inner.traced import Arrays, Logits, Spec, TaskRows, TracedRule, log_density, over_tasks
 from upstairs.outer.draws import Draw
 from upstairs.outer.loop import Metrics, Validation
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser, built
 from upstairs.storage import content_hash
 
-__all__ = ["ScanStepper", "judge"]
+__all__ = ["ScanStepper", "judge", "outer_gradient"]
 
 MOST = 1000
 _VALIDATION_SEED = 0x5EED
@@ -181,6 +181,52 @@ def judge(
     return np.asarray(losses, np.float64).ravel(), np.asarray(errors, np.float64).ravel()
 
 
+def outer_gradient(
+    rule: TracedRule, params: Arrays, support: TaskRows, query: TaskRows, keys: Array, task_clip: float | None = None
+) -> tuple[Array, dict[str, Array]]:
+    """Return the outer loss of every task, and the gradient of their mean.
+
+    Parameters
+    ----------
+    rule, params
+    support, query : TaskRows
+        With a leading task axis.
+    keys : array of shape (task,)
+        Random keys.
+    task_clip : float, optional
+        Most norm of the gradient of one task; a task whose gradient is not finite gets a loss that is not.
+    """
+    count = support.mask.shape[0]
+    slope = jax.value_and_grad(rule.outer_loss)
+    if task_clip is None and not rule.sequential:
+
+        def mean_loss(params: Arrays) -> tuple[Array, Array]:
+            each = jax.vmap(rule.outer_loss, (None, 0, 0, 0))(params, support, query, keys)
+            return each.mean(), each
+
+        gradient, each = jax.grad(mean_loss, has_aux=True)(params)
+        return each, gradient
+
+    def clipped(*task: Any) -> tuple[Array, Any]:
+        loss, gradient = slope(params, *task)
+        if task_clip is None:
+            return loss, gradient
+        norm = _norm(gradient)
+        weight = jnp.minimum(1.0, task_clip / jnp.maximum(norm, 1e-30))
+        return jnp.where(jnp.isfinite(norm), loss, jnp.nan), jax.tree.map(lambda part: weight * part, gradient)
+
+    if not rule.sequential:
+        each, every = jax.vmap(clipped)(support, query, keys)
+        return each, jax.tree.map(lambda part: part.mean(axis=0), every)
+
+    def one(total: Any, task: Any) -> tuple[Any, Array]:  # what a task needs on the way back is gone before the next
+        loss, gradient = clipped(*task)
+        return jax.tree.map(lambda a, b: a + b / count, total, gradient), loss
+
+    total, each = jax.lax.scan(one, jax.tree.map(jnp.zeros_like, dict(params)), (support, query, keys))
+    return each, total
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _init(rule: TracedRule, spec: Spec, seed: Any) -> Any:
     return _strong(rule.init(jax.random.key(seed), spec))
@@ -189,6 +235,10 @@ def _init(rule: TracedRule, spec: Spec, seed: Any) -> Any:
 @functools.partial(jax.jit, static_argnums=0)
 def _moments(optimiser: AnyOptimiser, params: Any) -> Any:
     return _strong(built(optimiser).init(params))
+
+
+def _norm(tree: Any) -> Array:
+    return jnp.sqrt(sum((jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)), jnp.zeros(())))
 
 
 def _strong(tree: Any) -> Any:
@@ -205,21 +255,9 @@ def _advance(program: _Program, data: Any, state: Any, seed: Any, start: Any, co
         params, moments = state
         tasks, support, query = draw(data, seed, number)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(tasks))
-        if task_clip is None:
-
-            def mean_loss(params: Any) -> tuple[Array, Array]:
-                each = jax.vmap(rule.outer_loss, (None, 0, 0, 0))(params, support, query, keys)
-                return each.mean(), each
-
-            (loss, each), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params)
-        else:
-            each, every = jax.vmap(jax.value_and_grad(rule.outer_loss), (None, 0, 0, 0))(params, support, query, keys)
-            norms = jax.vmap(optax.global_norm)(every)
-            each = jnp.where(jnp.isfinite(norms), each, jnp.nan)
-            weight = jnp.minimum(1.0, task_clip / jnp.maximum(norms, 1e-30)) / len(tasks)
-            gradient = jax.tree.map(lambda part: jnp.tensordot(weight.astype(part.dtype), part, axes=1), every)
-            loss = each.mean()
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradient))
+        each, gradient = outer_gradient(rule, params, support, query, keys, task_clip)
+        loss = each.mean()
+        finite = jnp.isfinite(loss) & jnp.isfinite(_norm(gradient))
         lost = ~jnp.isfinite(each)
         bad = jnp.where(lost.any(), tasks[jnp.argmax(lost)], -1)
         update, moments = optimiser.update(gradient, moments, params)
@@ -254,6 +292,6 @@ def _judged(rule: TracedRule, draw: Draw, batches: int, data: Any, params: Any, 
 
     def batch(number: Array) -> tuple[Array, Array]:
         _, support, query = draw(data, seed, number)
-        return jax.vmap(one)(support, query)
+        return over_tasks(rule, one, support, query)
 
     return jax.lax.map(batch, jnp.arange(batches, dtype=jnp.uint32))
