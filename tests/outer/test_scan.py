@@ -11,6 +11,7 @@ import textwrap
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -19,13 +20,13 @@ from upstairs.errors import TaskError, UpstairsError
 from upstairs.inner.descent import SGD
 from upstairs.inner.gradient import Maml
 from upstairs.inner.heads import PrototypeHead
-from upstairs.inner.traced import Spec
+from upstairs.inner.traced import Spec, TaskRows
 from upstairs.nets import NetSpec
 from upstairs.outer import scan
 from upstairs.outer.draws import EpisodeDraw, TaskDraw, flat_data, pool_data
 from upstairs.outer.loop import run
 from upstairs.outer.optimiser import Optimiser, built
-from upstairs.outer.scan import ScanStepper, judge
+from upstairs.outer.scan import ScanStepper, judge, outer_gradient
 from upstairs.tasks.batches import FlatRows
 from upstairs.tasks.sampler import choose_rows, choose_tasks, visits
 from upstairs.tasks.synthetic import Sinusoids
@@ -125,6 +126,26 @@ def test_per_task_clipping_bounds_every_task() -> None:
     assert 0 < norm <= 1e-3 * (1 + 1e-4)
     for name in moved[0]:
         np.testing.assert_allclose(moved[2][name], moved[0][name], rtol=2e-3, atol=1e-4)
+
+
+def test_tasks_one_after_another_give_the_same_gradient() -> None:
+    net = NetSpec("conv4", (4, 4, 1), (3,), 2)
+    rule, rng = Maml(net, 2, 1, SGD(0.1)), np.random.default_rng(0)
+    assert rule.sequential
+    params = jax.jit(rule.init, static_argnums=1)(jax.random.key(0), Spec((4, 4, 1), 2))
+    x, y = rng.normal(size=(3, 6, 4, 4, 1)).astype(np.float32), jnp.asarray(rng.integers(0, 2, (3, 6)))
+    rows = TaskRows(jnp.asarray(x), y, jnp.ones((3, 6), bool))
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    @jax.jit
+    def both(params: Any) -> Any:
+        def mean(params: Any) -> Any:
+            return jax.vmap(rule.outer_loss, (None, 0, 0, 0))(params, rows, rows, keys).mean()
+
+        return outer_gradient(rule, params, rows, rows, keys)[1], jax.grad(mean)(params)
+
+    for mine, theirs in zip(*map(jax.tree.leaves, both(params)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_a_bad_task_is_named_and_the_state_before_it_kept() -> None:

@@ -111,8 +111,8 @@ def log_density(predicted: Normal | Logits, y: Shaped[Array, "row ..."]) -> Floa
 
     Examples
     --------
-    >>> log_density(Logits(jnp.zeros((1, 4))), jnp.array([2])).round(4).tolist()
-    [-1.3863...]
+    >>> [round(value, 4) for value in log_density(Logits(jnp.zeros((1, 4))), jnp.array([2])).tolist()]
+    [-1.3863]
     """
     if isinstance(predicted, Logits):
         chosen = jax.nn.one_hot(y, predicted.value.shape[-1], dtype=predicted.value.dtype)

@@ -74,7 +74,7 @@ def _window_gradient(x: Array, above: Array) -> Array:
         patches = jnp.concatenate(slices, axis=-1).reshape(-1, 9 * channels)
         return total + patches.T @ images[1].reshape(-1, above.shape[-1]), None
 
-    parts = tuple(array.reshape(-1, IMAGES, *array.shape[1:]) for array in (padded, above))
+    parts = (padded.reshape(-1, IMAGES, *padded.shape[1:]), above.reshape(-1, IMAGES, *above.shape[1:]))
     return jax.lax.scan(some, jnp.zeros((9 * channels, above.shape[-1]), x.dtype), parts)[0]
 
 

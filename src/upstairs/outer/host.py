@@ -192,10 +192,9 @@ class HostStepper:
             gradients = np.array([_flat(found[1], params) for found in pairs])
             return np.array([_value(found) for found in pairs]), gradients
         center = _flat(params, params)
-        if self._gradient == "differences":
-            directions = np.eye(len(center))
-        else:
-            directions = _normal(self.seed, step, self._pairs, len(center))
+        size = len(center)
+        exact = self._gradient == "differences"
+        directions = np.eye(size) if exact else _normal(self.seed, step, self._pairs, size)
         points = [_shaped(center + sign * self._width * d, params) for d in directions for sign in (1.0, -1.0)]
         found = self._fits([(point, split) for split in splits for point in points])
         values = np.array([_value(one) for one in found]).reshape(len(splits), len(directions), 2)
