@@ -14,7 +14,12 @@ __all__ = ["MLP", "Activation", "Linear", "activation"]
 
 Activation: TypeAlias = Literal["relu", "tanh"]
 
-_ACTIVATIONS: dict[str, Callable] = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+
+def _relu(x: Array) -> Array:
+    return x * (x > 0)  # a gradient of a gradient costs less this way than through jax.nn.relu
+
+
+_ACTIVATIONS: dict[str, Callable] = {"relu": _relu, "tanh": jnp.tanh}
 _GAIN = {"relu": 2.0**0.5, "tanh": 1.0}
 
 

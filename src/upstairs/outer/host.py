@@ -199,7 +199,7 @@ class HostStepper:
         found = self._fits([(point, split) for split in splits for point in points])
         values = np.array([_value(one) for one in found]).reshape(len(splits), len(directions), 2)
         slopes = (values[..., 0] - values[..., 1]) / (2.0 * self._width)
-        share = 1.0 if self._gradient == "differences" else 1.0 / len(directions)
+        share = 1.0 if exact else 1.0 / len(directions)
         return values.mean(axis=(1, 2)), share * slopes @ directions
 
     def _fits(self, jobs: list[tuple[Mapping[str, np.ndarray], Split]]) -> list[Any]:
