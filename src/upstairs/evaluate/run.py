@@ -22,6 +22,7 @@ from upstairs.evaluate.result import KEYS, EvaluationResult
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.baselines import Baseline, Situated
 from upstairs.learners.meta import MetaLearner
+from upstairs.outer.threads import threads_for, total_rows
 from upstairs.tasks.table import Table
 
 __all__ = ["evaluate"]
@@ -118,14 +119,16 @@ def evaluate(
         test, shots=_listed(shots), ways=ways, queries=queries, draws=draws, random_state=seed, order=order
     )
     notes: list[str] = []
-    entries = [ready(name, learner, train) for name, learner in learners.items()]
-    entries += ready_baselines(baselines, learners, at, train, notes)
+    with threads_for(total_rows(train)):
+        entries = [ready(name, learner, train) for name, learner in learners.items()]
+        entries += ready_baselines(baselines, learners, at, train, notes)
     if not entries:
         raise TaskError(
             "There is nothing to measure: learners is empty and no baseline applies; pass learners={'name': learner}."
         )
     scale = target_scale(test, train) if at.kind == "regression" else 1.0
-    records = _run(entries, episodes, at, scale, seed, n_jobs, progress)
+    with threads_for(total_rows(test)):
+        records = _run(entries, episodes, at, scale, seed, n_jobs, progress)
     columns, fallbacks = _columns(records, known)
     notes += [
         f"{name!r} fell back in {count} of {len(episodes)} episodes: {why}" for (name, why), count in fallbacks.items()

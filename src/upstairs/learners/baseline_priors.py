@@ -27,7 +27,6 @@ from upstairs.learners.baseline_mathematics import (
 )
 from upstairs.learners.baseline_models import Baseline, ClassModel, DensityModel, Situated
 from upstairs.outer.empirical_bayes import learn_gaussian, moments
-from upstairs.outer.threads import threads_for
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
@@ -235,8 +234,7 @@ def _fit_pooled(x: np.ndarray, y: np.ndarray, kind: str, boosting: bool) -> dict
         model = (HistGradientBoostingRegressor if kind == "regression" else HistGradientBoostingClassifier)(
             random_state=0
         )
-        with threads_for(len(y)):
-            return from_boosting(model.fit(x, y))
+        return from_boosting(model.fit(x, y))
     if kind == "regression":
         ridge = RidgeCV(alphas=np.geomspace(1e-2, 1e4, 13)).fit(x, y)
         return from_linear(ridge.coef_[:, None], np.array([ridge.intercept_]))

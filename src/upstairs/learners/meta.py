@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
 from upstairs.learners.base import PriorEstimator, adapt_tasks
+from upstairs.outer.threads import threads_for, total_rows
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
@@ -82,7 +83,8 @@ class MetaLearner(BaseEstimator, abc.ABC):
                         f"tasks are a {tasks.kind} and validation is a {validation.kind}; they must be of one kind."
                     )
                 check_disjoint(tasks=tasks, validation=validation)
-        self.prior_ = self._learn(tasks, validation)
+        with threads_for(total_rows(tasks)):
+            self.prior_ = self._learn(tasks, validation)
         return self
 
     def meta_partial_fit(self: AnyMeta, tasks: Any) -> AnyMeta:
@@ -100,7 +102,9 @@ class MetaLearner(BaseEstimator, abc.ABC):
         """
         if not hasattr(self, "prior_"):
             return self.meta_fit(tasks)
-        self.prior_ = self._learn_on(_checked(tasks, "tasks", fewest=1))
+        more = _checked(tasks, "tasks", fewest=1)
+        with threads_for(total_rows(more)):
+            self.prior_ = self._learn_on(more)
         return self
 
     def learner(self, **settings: Any) -> PriorEstimator:
