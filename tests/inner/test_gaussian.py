@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import BayesianRidge
 
-from upstairs.inner.gaussian import BayesianLinear, factor, log_evidence, posterior
+from upstairs.inner.gaussian import BayesianLinear, _inverse, factor, log_evidence, posterior
 from upstairs.inner.rule import Rows
 
 RULE = BayesianLinear()
@@ -153,3 +153,13 @@ def test_own_params_are_close_to_bayesian_ridge() -> None:
     mine = RULE.predict(params, state, x[None])
     theirs = BayesianRidge().fit(x, y).predict(x)
     assert np.abs(mine.mean[0] - theirs).max() < 0.05
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_many_triangular_inverses_equal_those_one_by_one(rank):
+    rng = np.random.default_rng(rank)
+    root = rng.normal(size=(40, 2, rank, rank))
+    lower = np.linalg.cholesky(root @ root.swapaxes(2, 3) + np.eye(rank))
+    together = _inverse(lower)
+    for number in range(40):
+        np.testing.assert_allclose(together[number], _inverse(lower[number : number + 1])[0], rtol=1e-10, atol=1e-12)

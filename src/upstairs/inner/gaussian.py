@@ -112,7 +112,7 @@ def _summarise(
     """The state made of the natural parameters of the whitened weights."""
     noise, spread = params["noise"], params["factor"]
     lower = np.linalg.cholesky(precision)
-    inverse = np.linalg.inv(lower)
+    inverse = _inverse(lower)
     white = (inverse @ natural[..., None])[..., 0]
     evidence = -0.5 * (
         rows[:, None] * (_LOG_2PI + np.log(noise))
@@ -131,6 +131,21 @@ def _summarise(
         "root": root,
         "evidence": evidence,
     }
+
+
+def _inverse(lower: Float[np.ndarray, "task component rank rank"]) -> np.ndarray:
+    """Invert lower triangular matrices; many at once by forward substitution, a row of all of them at a time."""
+    tasks, components, rank, _ = lower.shape
+    if tasks * components < 4 * rank:
+        return np.linalg.inv(lower)
+    out = np.zeros_like(lower)
+    diagonal = 1.0 / np.diagonal(lower, axis1=2, axis2=3)
+    for row in range(rank):
+        if row:
+            done = lower[:, :, row : row + 1, :row] @ out[:, :, :row, :row]
+            out[:, :, row, :row] = -diagonal[:, :, row, None] * done[:, :, 0]
+        out[:, :, row, row] = diagonal[:, :, row]
+    return out
 
 
 def _log_weights(params: Params, evidence: Float[np.ndarray, "task component"]) -> np.ndarray:

@@ -80,8 +80,9 @@ def adapt_all(
         return [_own(situation, x, y) for x, y in zip(xs, ys, strict=True)]
     params = situation.rule.override(situation.params, situation.settings)
     alike: dict[tuple[int, int], list[int]] = {}
+    buckets = {rows: bucket(rows) for rows in {len(y) for y in ys}}
     for number, y in enumerate(ys):
-        alike.setdefault((bucket(len(y)), _ways(situation, y)), []).append(number)
+        alike.setdefault((buckets[len(y)], _ways(situation, y)), []).append(number)
     for (size, _), numbers in alike.items():
         most = max(1, BATCH_CELLS // max(1, size * xs[numbers[0]].shape[1]))
         for start in range(0, len(numbers), most):

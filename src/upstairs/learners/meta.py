@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -141,11 +142,12 @@ class MetaLearner(BaseEstimator, abc.ABC):
             for task in listed:  # find out which task it is
                 encoder.encode(task.X, task=task.name)
             raise
-        bounds = np.cumsum([len(task) for task in listed])[:-1]
+        bounds = np.concatenate([[0], np.cumsum([len(task) for task in listed])]).tolist()
         template.n_features_in_ = len(encoder.columns)
         if encoder.named:
             template.feature_names_in_ = np.array(encoder.names, dtype=object)
-        return adapt_tasks(template, np.split(rows, bounds), [task.y for task in listed])
+        parts = [rows[start:stop] for start, stop in pairwise(bounds)]
+        return adapt_tasks(template, parts, [task.y for task in listed])
 
     def adapt_zero(self, like: Any = None) -> PriorEstimator:
         """Return an estimator that has seen no row of its task: the prior's own prediction.
