@@ -84,16 +84,18 @@ def _by_table(
     among the thresholds gives the masks of all trees at once.
     """
     tree = np.repeat(np.arange(len(start)), np.diff(np.append(start, len(feature))))
-    out = np.full((len(x), len(start)), _ALL)
+    looked_up: list[tuple[np.ndarray, np.ndarray]] = []
     for column in np.unique(feature):
         node = np.flatnonzero(feature == column)
         edge, place = np.unique(threshold[node], return_inverse=True)
         table = np.full((len(edge) + 1, len(start)), _ALL)
         np.bitwise_and.at(table, (place + 1, tree[node]), struck[node])
         np.bitwise_and.accumulate(table, axis=0, out=table)
-        rank = np.searchsorted(edge, x[:, column], side="left")
-        for begin in range(0, len(x), 4096):
-            part = slice(begin, begin + 4096)
+        looked_up.append((table, np.searchsorted(edge, x[:, column], side="left")))
+    out = np.full((len(x), len(start)), _ALL)
+    for begin in range(0, len(x), 512):  # a part of the rows at a time stays in the cache over all columns
+        part = slice(begin, begin + 512)
+        for table, rank in looked_up:
             out[part] &= table[rank[part]]
     return out
 
