@@ -75,14 +75,12 @@ def test_batch_equals_single_and_padding_changes_nothing(components: int) -> Non
     batch = _rows(3, counts, longest=25)
     query = np.random.default_rng(9).standard_normal((4, 5, 4))
     together = RULE.predict(params, RULE.adapt(params, batch), query)
-    scores, evidence = RULE.row_scores(params, batch), RULE.evidence(params, batch)
-    assert (scores[~batch.mask] == 0).all()
+    evidence = RULE.evidence(params, batch)
     for t, count in enumerate(counts):
         alone = Rows(batch.x[t : t + 1, :count], batch.y[t : t + 1, :count], batch.mask[t : t + 1, :count])
         single = RULE.predict(params, RULE.adapt(params, alone), query[t : t + 1])
         np.testing.assert_allclose(together.mean[t], single.mean[0], rtol=0, atol=1e-10)
         np.testing.assert_allclose(together.variance[t], single.variance[0], rtol=0, atol=1e-10)
-        np.testing.assert_allclose(scores[t, :count], RULE.row_scores(params, alone)[0], rtol=0, atol=1e-10)
         np.testing.assert_allclose(evidence[t], RULE.evidence(params, alone)[0], rtol=0, atol=1e-10)
 
 
@@ -96,19 +94,6 @@ def test_update_equals_refit(components: int) -> None:
     expected = RULE.adapt(params, whole)
     for name, value in expected.items():
         np.testing.assert_allclose(state[name], value, rtol=0, atol=1e-9, err_msg=name)
-
-
-@pytest.mark.parametrize("components", [1, 2])
-def test_row_scores_equal_exact_refits(components: int) -> None:
-    params = _prior(2, components=components)
-    support = _rows(5, [6])
-    scores = RULE.row_scores(params, support)[0]
-    total = RULE.evidence(params, support)[0] * 6
-    for left_out in range(6):
-        keep = np.arange(6) != left_out
-        others = Rows(support.x[:, keep], support.y[:, keep], support.mask[:, keep])
-        expected = total - RULE.evidence(params, others)[0] * 5
-        assert scores[left_out] == pytest.approx(expected, abs=1e-9)
 
 
 def test_no_rows_give_the_prior() -> None:

@@ -78,31 +78,14 @@ def test_batch_equals_single_and_padding_changes_nothing(ways: int, components: 
     batch = _rows(3, counts, ways, longest=24)
     query = np.random.default_rng(9).standard_normal((4, 5, 3))
     together = RULE.predict(params, RULE.adapt(params, batch), query).probability
-    scores, evidence = RULE.row_scores(params, batch), RULE.evidence(params, batch)
+    evidence = RULE.evidence(params, batch)
     np.testing.assert_allclose(together.sum(axis=2), 1.0, atol=1e-12)
     assert together.shape == (4, 5, ways)
-    assert (scores[~batch.mask] == 0).all()
     for t, count in enumerate(counts):
         alone = Rows(batch.x[t : t + 1, :count], batch.y[t : t + 1, :count], batch.mask[t : t + 1, :count])
         single = RULE.predict(params, RULE.adapt(params, alone), query[t : t + 1]).probability
         np.testing.assert_allclose(together[t], single[0], rtol=0, atol=1e-10)
-        np.testing.assert_allclose(scores[t, :count], RULE.row_scores(params, alone)[0], rtol=0, atol=1e-9)
         np.testing.assert_allclose(evidence[t], RULE.evidence(params, alone)[0], rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("ways", [2, 3])
-def test_row_scores_are_close_to_exact_refits(ways: int) -> None:
-    params = _prior(4, ways)
-    support = _rows(5, [25], ways)
-    scores = RULE.row_scores(params, support)[0]
-    exact = []
-    for left_out in range(25):
-        keep = np.arange(25) != left_out
-        others = Rows(support.x[:, keep], support.y[:, keep], support.mask[:, keep])
-        predicted = RULE.predict(params, RULE.adapt(params, others), support.x[:, left_out : left_out + 1])
-        exact.append(np.log(predicted.probability[0, 0, support.y[0, left_out]]))
-    assert np.abs(scores - exact).max() < 0.25
-    assert abs(scores.sum() - sum(exact)) < 0.03 * abs(sum(exact))
 
 
 def test_one_class_in_the_support_is_valid() -> None:

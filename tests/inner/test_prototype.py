@@ -48,19 +48,6 @@ def test_update_equals_all_rows_at_once(pull):
         np.testing.assert_allclose(part[name], whole[name], atol=1e-12)
 
 
-@pytest.mark.parametrize("pull", [0.0, 1.5])
-def test_row_scores_are_those_of_refits_without_the_row(pull):
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(8, 2)), np.array([0, 1] * 4)
-    p = params(2, pull=pull)
-    scores = RULE.row_scores(p, rows(x, y))[0]
-    for left in range(8):
-        keep = np.arange(8) != left
-        state = RULE.adapt(p, rows(x[keep], y[keep]))
-        expected = np.log(RULE.predict(p, state, x[None, left : left + 1]).probability[0, 0, y[left]])
-        np.testing.assert_allclose(scores[left], expected, atol=1e-12)
-
-
 def test_padding_and_batch_change_nothing():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(2, 6, 3)), np.array([[0, 1, 0, 1, 0, 0], [0, 1, 1, 0, 1, 0]])

@@ -56,32 +56,19 @@ def test_a_simple_rule_by_hand() -> None:
     predicted = rule.predict(params, state, rows.x[:, :2])
     assert isinstance(predicted, Gaussian)
     np.testing.assert_allclose(predicted.mean, np.repeat(rows.y.sum(axis=1, keepdims=True) / 6, 2, axis=1), rtol=1e-5)
-    left = (rows.y.sum(axis=1, keepdims=True) - rows.y) / 5
-    exact = -0.5 * ((rows.y - left) ** 2 + np.log(2 * np.pi))
-    np.testing.assert_allclose(rule.row_scores(params, rows), exact, rtol=1e-5)
     np.testing.assert_allclose(
         rule.evidence(params, rows), (-0.5 * (rows.y**2 + np.log(2 * np.pi))).mean(axis=1), rtol=1e-5
     )
 
 
-def test_more_rows_than_folds_leave_one_fold_out() -> None:
-    rule = Traced(Shrunk(), Spec((3,)))
-    params = {"mean": np.zeros((), np.float32), "weight": np.ones((), np.float32)}
-    rows = _rows(1, 20)
-    fold = np.arange(20) % 16
-    left = np.array([rows.y[0][fold != f].sum() / (1 + (fold != f).sum()) for f in fold])
-    exact = -0.5 * ((rows.y[0] - left) ** 2 + np.log(2 * np.pi))
-    np.testing.assert_allclose(rule.row_scores(params, rows)[0], exact, rtol=1e-4)
-
-
 def test_a_size_in_the_same_bucket_compiles_nothing_and_changes_nothing() -> None:
     rule = Traced(RULE, Spec((3,), 3))
-    compiled = (traced._adapt, traced._predict, traced._scores, traced._evidence)
+    compiled = (traced._adapt, traced._predict, traced._evidence)
 
     def use(tasks: int, rows: int, new: int) -> Any:
         support = _rows(tasks, rows, 3)
         state = rule.adapt(PARAMS, support)
-        rule.row_scores(PARAMS, support), rule.evidence(PARAMS, support)
+        rule.evidence(PARAMS, support)
         return rule.predict(PARAMS, state, _rows(tasks, new, 3, seed=1).x)
 
     first = use(1, 8, 8)
@@ -109,7 +96,6 @@ def test_no_rows_give_the_prior_itself() -> None:
     state = rule.adapt(PARAMS, empty)
     for name, array in state.items():
         np.testing.assert_array_equal(array[0], PARAMS[f"net/{name}"])
-    assert rule.row_scores(PARAMS, empty).tolist() == [[0.0]]
     assert rule.evidence(PARAMS, empty).tolist() == [0.0]
 
 

@@ -56,10 +56,6 @@ class OnFeatures(AdaptationRule):
         """Predict rows of every task."""
         return self.rule.predict(_rest(params), state, self._map(params, x))
 
-    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
-        """Scores of the inner rule."""
-        return self.rule.row_scores(_rest(params), self._rows(params, support))
-
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Evidence of the inner rule."""
         return self.rule.evidence(_rest(params), self._rows(params, support), state)

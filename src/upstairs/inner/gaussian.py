@@ -213,23 +213,6 @@ class BayesianLinear(AdaptationRule):
             spread = (weight * (variance + np.square(mean - centre[..., None]))).sum(axis=2)
         return Gaussian(centre, spread)
 
-    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
-        """Exact leave-one-out log predictive density of every support row."""
-        phi = features(params, support.x, support.mask)
-        y = np.where(support.mask, support.y, 0.0)
-        state = _condition(params, phi, y, support.counts.astype(float))
-        noise = params["noise"][:, None]
-        hat = np.square(phi[:, None] @ state["root"].swapaxes(2, 3)).sum(axis=3) / noise
-        free = np.maximum(1.0 - hat, 1e-12)  # residual and variance without the row follow from its leverage
-        residual = (y[:, None, :] - (phi @ state["mean"].swapaxes(1, 2)).swapaxes(1, 2)) / free
-        variance = noise / free
-        score = -0.5 * (_LOG_2PI + np.log(variance) + np.square(residual) / variance)
-        if len(params["noise"]) == 1:
-            return np.where(support.mask, score[:, 0], 0.0)
-        joint = (state["evidence"] + np.log(params["weight"]))[..., None]
-        mixed = np.logaddexp.reduce(joint + 0 * score, axis=1) - np.logaddexp.reduce(joint - score, axis=1)
-        return np.where(support.mask, mixed, 0.0)
-
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Log evidence a row; zero without rows."""
         state = self.adapt(params, support) if state is None else state

@@ -231,35 +231,6 @@ class BayesianLogistic(AdaptationRule):
         weight = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
         return Categorical(sum(weight[:, k, None, None] * part for k, part in enumerate(parts)))
 
-    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
-        """Approximate leave-one-out log probability: the row's own factor is taken out of Laplace's posterior."""
-        phi = features(params, support.x, support.mask)
-        latents = params["mean"].shape[1]
-        tasks = len(support.mask)
-        scores = []
-        modes = self._modes(params, support, phi)
-        for mode, design, start in modes:
-            rank = design.shape[3]
-            inverse = np.linalg.inv(mode.lower).reshape(tasks, -1, latents, rank)
-            half = np.einsum("tqlr,tnlr->tnlq", inverse, design)
-            cover = half @ half.swapaxes(2, 3)  # covariance of a row's latents
-            score = start + np.einsum("tnlr,tlr->tnl", design, mode.z.reshape(tasks, latents, rank))
-            p = _probability(score)
-            weight = np.eye(latents) * p[..., None] - p[..., :, None] * p[..., None, :]
-            free = np.linalg.solve(np.eye(latents) - cover @ weight, cover)
-            without = score - (free @ (latents_of(support.y, latents) - p)[..., None])[..., 0]
-            variance = np.maximum(np.diagonal(free, axis1=2, axis2=3), 0.0)
-            probability = averaged(without, variance)
-            label = np.clip(np.asarray(support.y, dtype=np.intp), 0, probability.shape[2] - 1)
-            taken = np.take_along_axis(probability, label[..., None], axis=2)[..., 0]
-            scores.append(np.log(np.maximum(taken, 1e-300)))
-        score = np.stack(scores, axis=1)
-        if len(scores) == 1:
-            return np.where(support.mask, score[:, 0], 0.0)
-        joint = (np.stack([mode.evidence for mode, _, _ in modes], axis=1) + np.log(params["weight"]))[..., None]
-        mixed = np.logaddexp.reduce(joint + 0 * score, axis=1) - np.logaddexp.reduce(joint - score, axis=1)
-        return np.where(support.mask, mixed, 0.0)
-
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Log evidence (Laplace) a row; zero without rows."""
         state = self.adapt(params, support) if state is None else state

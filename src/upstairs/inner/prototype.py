@@ -69,27 +69,6 @@ class Prototype(AdaptationRule):
         logits = -params["temperature"] * _squared_distances(x @ params["transform"], means)
         return Categorical(_softmax(logits, state["count"] > 0))
 
-    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
-        """Take a row out of its class mean, then score it against all classes."""
-        state = self.adapt(params, support)
-        ways = state["count"].shape[1]
-        member = _members(support, ways)
-        z = support.x @ params["transform"]
-        logits = -params["temperature"] * _squared_distances(z, _shrunk(params, state["center"], state["count"]))
-        own_sum = np.take_along_axis(state["center"], support.y[..., None].astype(np.int64), axis=1) - z
-        own_count = np.take_along_axis(state["count"], support.y.astype(np.int64), axis=1) - 1.0
-        weight = params["pull"] + np.maximum(own_count, 0.0)
-        left = np.where(
-            (weight > 0)[..., None],
-            (own_sum + params["pull"] * params["anchor"]) / np.maximum(weight, 1e-12)[..., None],
-            params["anchor"],
-        )
-        own = -params["temperature"] * ((z - left) ** 2).sum(axis=-1)
-        logits = np.where(member > 0, own[..., None], logits)
-        probability = _softmax(logits, state["count"] > 0)
-        chosen = np.take_along_axis(probability, support.y[..., None].astype(np.int64), axis=2)[..., 0]
-        return np.where(support.mask, np.log(np.maximum(chosen, 1e-300)), 0.0)
-
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Minus the mean squared distance to the centre of all training rows, in units of their spread."""
         z = (support.x @ params["transform"] - params["center"]) / params["spread"]

@@ -82,13 +82,6 @@ class AdaptationRule(abc.ABC):
         """Predict rows of every task."""
 
     @abc.abstractmethod
-    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
-        """Log predictive density (or probability) of every support row given all the *other* support rows.
-
-        Zero where ``support.mask`` is false. This is what ``guard`` compares.
-        """
-
-    @abc.abstractmethod
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """How well the support fits the prior, a real row (log evidence, or minus a distance).
 

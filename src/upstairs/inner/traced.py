@@ -25,8 +25,6 @@ from upstairs.tasks.batches import bucket
 __all__ = ["Arrays", "Logits", "Normal", "Spec", "TaskRows", "Traced", "TracedRule", "log_density", "over_tasks"]
 
 Arrays: TypeAlias = Mapping[str, Array]
-FOLDS = 16
-"""Folds of `Traced.row_scores`; up to this many rows it is exact leave-one-out."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,6 @@ class Traced(AdaptationRule):
     """The NumPy face of a traced rule.
 
     ``evidence`` is a proxy: the mean log predictive density of the support rows under the prior *before* adapting.
-    ``row_scores`` leave one row out where a task has at most 16 rows (padding included), and one of 16 folds
-    where it has more.
 
     Parameters
     ----------
@@ -174,12 +170,6 @@ class Traced(AdaptationRule):
         arrays = [np.asarray(part, np.float64)[:count, :rows] for part in predicted]
         return Categorical(arrays[0]) if isinstance(predicted, Logits) else Gaussian(arrays[0], arrays[1])
 
-    def row_scores(self, params: Params, support: Rows) -> Float[np.ndarray, "task row"]:
-        """Log predictive density of every support row by the rows of the other folds."""
-        count, rows = support.mask.shape
-        scores = _scores(self.rule, _single(params), self._rows(support))
-        return np.where(support.mask, np.asarray(scores, np.float64)[:count, :rows], 0.0)
-
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Mean log predictive density of the support rows under the prior itself."""
         return np.asarray(_evidence(self.rule, _single(params), self._rows(support)), np.float64)[: len(support.y)]
@@ -218,23 +208,6 @@ def _adapt(rule: TracedRule, params: Any, rows: TaskRows) -> Any:
 def _predict(rule: TracedRule, params: Any, states: Any, x: Array) -> Normal | Logits:
     predicted = over_tasks(rule, lambda state, own: rule.predict(params, state, own), states, x)
     return Logits(jax.nn.softmax(predicted.value, axis=-1)) if isinstance(predicted, Logits) else predicted
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _scores(rule: TracedRule, params: Any, rows: TaskRows) -> Array:
-    width = rows.mask.shape[1]
-    folds = min(width, FOLDS)
-    member = jnp.arange(width) % folds
-
-    def without(task: TaskRows, fold: Array) -> Array:
-        state = rule.adapt(params, task.x, task.y, task.mask & (member != fold))
-        return log_density(rule.predict(params, state, task.x), task.y)
-
-    def score(task: TaskRows) -> Array:
-        every = over_tasks(rule, lambda fold: without(task, fold), jnp.arange(folds))
-        return every[member, jnp.arange(width)]
-
-    return jax.lax.map(score, rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)
