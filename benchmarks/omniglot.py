@@ -66,8 +66,8 @@ def main() -> None:
     net = NetSpec("conv4", SHAPE, (options.channels,) * 4)
     white = float(1.0 - train["x"].mean() / 255.0)
     print(f"share of ink {min(white, 1 - white):.3f}, training classes {len(train['counts'])}")
-    draw = EpisodeDraw(len(train["counts"]), 1, options.ways, options.shots, options.queries, rotations=4)
-    check = EpisodeDraw(len(stop["counts"]), 20, 5, 1, 15)
+    draw = EpisodeDraw(1, options.ways, (options.shots, options.shots), options.queries, rotations=4)
+    check = EpisodeDraw(20, 5, (1, 1), 15)
     stepper = ScanStepper(
         PrototypeHead(net, options.ways),
         Spec(SHAPE, options.ways),
@@ -104,7 +104,7 @@ def main() -> None:
     ]
     for ways, shots in ((5, 1), (5, 5), (20, 1), (20, 5)):
         begun = time.perf_counter()
-        frozen = EpisodeDraw(len(report["counts"]), 20, ways, shots, 15)
+        frozen = EpisodeDraw(20, ways, (shots, shots), 15)
         _, errors = judge(PrototypeHead(net, ways), frozen, report, outcome.params, batches=50, seed=1)
         right = 100 * (1 - errors)
         half = 1.96 * right.std() / np.sqrt(len(right))

@@ -129,12 +129,13 @@ class Drawn:
                 "x": rng.normal(size=(200 * 120, 20)).astype(np.float32),
                 "y": rng.integers(0, 5, 200 * 120).astype(np.int32),
                 "offsets": (np.arange(201) * 120).astype(np.int32),
+                "tasks": np.int32(200),
             }
-            draw, spec = TaskDraw(200, 32, (25, 25), 75), Spec((20,), 5)
+            draw, spec = TaskDraw(32, (25, 25), 75), Spec((20,), 5)
         else:
             images = (255 * (rng.random((100, 20, 28, 28, 1)) < 0.1)).astype(np.uint8)
-            data = {"x": images, "counts": np.full(100, 20, np.int32)}
-            draw, spec = EpisodeDraw(100, 4, 5, 1, 15, rotations=4), Spec((28, 28, 1), 5)
+            data = {"x": images, "counts": np.full(100, 20, np.int32), "owners": np.array([0, 100], np.int32)}
+            draw, spec = EpisodeDraw(4, 5, (1, 1), 15, rotations=4), Spec((28, 28, 1), 5)
         self._stepper = ScanStepper(Maml(net_of(kind), 5, 1, SGD(RATE)), spec, draw, data)
         self._state, self._step = self._stepper.start(), 0
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         PriorNeuralNetworkRegressor,
     )
     from upstairs.learners.registry import load, save
+    from upstairs.outer.training import Training
     from upstairs.prior import Prior
     from upstairs.tasks import ClassPool, Task, TaskSet
 
@@ -45,6 +46,7 @@ _PLACES = {
     "Task": "upstairs.tasks.task",
     "TaskError": "upstairs.errors",
     "TaskSet": "upstairs.tasks.taskset",
+    "Training": "upstairs.outer.training",
     "UpstairsError": "upstairs.errors",
     "evaluate": "upstairs.evaluate",
     "load": "upstairs.learners.registry",

@@ -37,7 +37,7 @@ def test_hand_worked_case() -> None:
     with jax.enable_x64(True):
         net = OwnNet.of(Slope(jnp.array(0.3)), (1,))
         rows = TaskRows(jnp.array([[[1.0]], [[2.0]]]), jnp.array([[-1.0], [2.0]]), jnp.ones((2, 1), bool))
-        maml = Maml(net, descent=SGD(0.1))
+        maml = Maml(net, steps=1, descent=SGD(0.1))
         found = {}
         for name, rule in {
             "maml": maml,
@@ -132,7 +132,7 @@ def test_descend_agrees_between_few_and_many_steps() -> None:
 
 
 def test_a_net_that_does_not_fit_is_refused() -> None:
-    rule = Maml(NetSpec("mlp", (3,), (4,), 2), 3)
+    rule = Maml(NetSpec("mlp", (3,), (4,), 2), 3, 1)
     with pytest.raises(PriorMismatchError, match="2 outputs, but the tasks need 3"):
         rule.init(jax.random.key(0), Spec((3,), 3))
     with pytest.raises(PriorMismatchError, match=r"shape \(3,\), but the tasks' rows are \(5,\)"):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from upstairs.inner.pooled import features, from_boosting, from_linear, pooled_prediction, width
+from upstairs.inner.columns import features
+from upstairs.inner.pooled import from_boosting, from_linear, pooled_prediction, width
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.standard_normal((600, 4)), RNG.integers(0, 3, (600, 2)).astype(float)], axis=1)

@@ -112,25 +112,12 @@ def test_five_steps_and_ten_rows_are_fast() -> None:
     assert statistics.median(once() for _ in range(9)) < 0.02
 
 
-def test_own_params_fit_the_task_alone() -> None:
-    rule = Traced(RULE, Spec((3,), 3))
-    rows = _rows(1, 8, 3)
-    rows.y[0] = (rows.x[0, :, 0] > 0) + (rows.x[0, :, 1] > 0)
-    own = rule.own_params(rows.x[0], rows.y[0], 3)
-    predicted = rule.predict(own, rule.adapt(own, rows), rows.x)
-    assert isinstance(predicted, Categorical)
-    assert (predicted.probability[0].argmax(axis=1) == rows.y[0]).all()
-
-
 def test_numpy_rule_on_features() -> None:
     net = NetSpec("mlp", (3,), (4,), 6, "tanh", True)
     arrays = {f"net/{name}": np.asarray(array) for name, array in jax.jit(net.init)(jax.random.key(0)).items()}
     rule = features.OnFeatures(BayesianLinear(), net, raw=True)
     rows = _rows(2, 7)
-    own = rule.own_params(rows.x[0], rows.y[0], 0)
     plain = BayesianLinear()
-    means = [each.predict(own, each.adapt(own, rows), rows.x).mean for each in (rule, plain)]  # type: ignore[union-attr]
-    np.testing.assert_array_equal(*means)
     prior = {"weight": np.ones(1), "mean": np.zeros((1, 10)), "factor": np.eye(10)[None], "noise": np.ones(1)}
     found = features.features_of(net, {k[4:]: v for k, v in arrays.items()}, rows.x.reshape(-1, 3))
     mapped = np.concatenate([rows.x, found.reshape(2, 7, 6)], axis=2)
@@ -148,5 +135,6 @@ def test_numpy_rule_on_features() -> None:
 def test_too_many_classes_are_refused() -> None:
     from upstairs.errors import PriorMismatchError
 
-    with pytest.raises(PriorMismatchError, match="has 3 classes, but the task has 4"):
-        Traced(RULE, Spec((3,), 3)).own_params(np.zeros((4, 3)), np.arange(4), 4)
+    rows = Rows(np.zeros((1, 4, 3)), np.arange(4)[None], np.ones((1, 4), dtype=bool))
+    with pytest.raises(PriorMismatchError, match="at most 3 classes, but the task has 4; learn one with ways=4"):
+        Traced(RULE, Spec((3,), 3)).adapt(PARAMS, rows)

@@ -20,26 +20,26 @@ def rows(slope, count, seed=0):
 
 
 def test_a_fitting_task_keeps_the_prior():
-    assert all(decide(RULE, PRIOR, *rows(2.0, 20, seed), 0, NO_TABLES).keep for seed in range(20))
+    assert all(decide(RULE, RULE, PRIOR, *rows(2.0, 20, seed), 0, NO_TABLES).keep for seed in range(20))
 
 
 def test_a_task_that_contradicts_the_prior_drops_it():
-    verdict = decide(RULE, PRIOR, *rows(-2.0, 20), 0, NO_TABLES)
+    verdict = decide(RULE, RULE, PRIOR, *rows(-2.0, 20), 0, NO_TABLES)
     assert not verdict.keep
     assert verdict.reason.startswith("dropped the prior: rows say -")
 
 
 def test_too_few_rows_keep_the_prior_and_say_so():
-    verdict = decide(RULE, PRIOR, *rows(-2.0, FEWEST_ROWS - 1), 0, NO_TABLES)
+    verdict = decide(RULE, RULE, PRIOR, *rows(-2.0, FEWEST_ROWS - 1), 0, NO_TABLES)
     assert verdict.keep
     assert "too few" in verdict.reason
 
 
 def test_odds_of_other_tasks_can_outweigh_the_rows():
     x, y = rows(1.2, 6)
-    alone = decide(RULE, PRIOR, x, y, 0, NO_TABLES)
-    favoured = decide(RULE, PRIOR, x, y, 0, {"guard/rows": np.array([6]), "guard/value": np.array([1e3])})
-    doomed = decide(RULE, PRIOR, *rows(2.0, 6), 0, {"guard/rows": np.array([6]), "guard/value": np.array([-1e3])})
+    alone = decide(RULE, RULE, PRIOR, x, y, 0, NO_TABLES)
+    favoured = decide(RULE, RULE, PRIOR, x, y, 0, {"guard/rows": np.array([6]), "guard/value": np.array([1e3])})
+    doomed = decide(RULE, RULE, PRIOR, *rows(2.0, 6), 0, {"guard/rows": np.array([6]), "guard/value": np.array([-1e3])})
     assert favoured.keep
     assert not doomed.keep
     assert "other tasks say +0.0" in alone.reason

@@ -229,7 +229,9 @@ def test_wrong_priors_are_refused(cases, metas):
 
 def test_method_must_be_known_and_that_of_the_prior(cases, metas):
     few = _few(cases["shared"])
-    with pytest.raises(ValueError, match="method must be"):
+    with pytest.raises(ValueError, match="method must be one of bayesian-linear, prototype, maml"):
+        up.PriorNeuralNetworkClassifier().set_params(method="mamal").fit(few.X, few.y)
+    with pytest.raises(ValueError, match="method='maml' needs a prior"):
         up.PriorNeuralNetworkClassifier().set_params(method="maml").fit(few.X, few.y)
     with pytest.raises(up.PriorMismatchError, match="method='prototype' asks for another rule"):
         metas["shared"].learner(method="prototype").fit(few.X, few.y)
@@ -385,7 +387,7 @@ def test_meta_fit_refuses_what_it_cannot_learn(cases):
         with pytest.raises(up.TaskError, match=said):
             meta.meta_fit(tasks)
     for settings, said in (
-        ({"method": "maml"}, "method must be"),
+        ({"method": "mamal"}, "method must be"),
         ({"prior_mean": "quadratic"}, "prior_mean must be"),
         ({"shots": (5, 2)}, "shots must be"),
         ({"categorical": ["colour"]}, "categorical='colour' is not a column"),

@@ -28,7 +28,7 @@ def tasks(count, rows, seed, slope=2.0, spread=0.1):
 
 
 def test_related_tasks_are_familiar_and_the_prior_is_favoured():
-    tables = tables_from(RULE, [(params(), tasks(30, 40, 0))], ways=0)
+    tables = tables_from(RULE, [(params(), tasks(30, 40, 0))], plain=RULE, ways=0)
     assert tables["familiarity/rows"].tolist() == [s for s in SIZES if s < 40]
     assert interpolate(tables, "guard", 2, default=0.0) > 1.0
 
@@ -44,7 +44,7 @@ def test_related_tasks_are_familiar_and_the_prior_is_favoured():
 
 
 def test_odds_turn_against_a_wrong_prior():
-    tables = tables_from(RULE, [(params(), tasks(30, 40, 3, slope=-2.0))], ways=0)
+    tables = tables_from(RULE, [(params(), tasks(30, 40, 3, slope=-2.0))], plain=RULE, ways=0)
     assert interpolate(tables, "guard", 20, default=0.0) < -1.0
 
 
@@ -59,13 +59,16 @@ def test_percentile_between_two_sizes_is_between_their_percentiles():
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_tasks_too_small_for_any_size_give_only_what_can_be_known(rows):
-    tables = tables_from(RULE, [(params(), tasks(3, rows, 0))], ways=0)
-    assert set(tables) <= {"familiarity/rows", "familiarity/scores", "guard/rows", "guard/value"}
+    tables = tables_from(RULE, [(params(), tasks(3, rows, 0))], plain=RULE, ways=0)
+    assert set(tables) <= {f"familiarity/{part}" for part in ("rows", "tasks", "scores")} | {
+        "guard/rows",
+        "guard/value",
+    }
     assert all(size < rows for size in tables.get("guard/rows", []))
 
 
 def test_same_seed_same_tables():
-    first, again = (tables_from(RULE, [(params(), tasks(8, 12, 0))], ways=0, seed=5) for _ in range(2))
+    first, again = (tables_from(RULE, [(params(), tasks(8, 12, 0))], plain=RULE, ways=0, seed=5) for _ in range(2))
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
 
@@ -88,3 +91,19 @@ def test_interval_factors_bring_the_coverage_to_ninety_percent():
 
 def test_few_validation_tasks_give_no_factor():
     assert interval_factors(RULE, [(params(), tasks(9, 40, 0))]) == {}
+
+
+def test_the_lowest_of_few_tasks_is_no_stranger():
+    line = np.sort(np.random.default_rng(0).normal(size=101))
+    scores = np.array([line[0] - 0.01, line[0] - 8.0])
+    few, many = (
+        percentile(
+            {"familiarity/rows": np.array([5]), "familiarity/tasks": np.array([n]), "familiarity/scores": line[None]},
+            5,
+            scores,
+        )
+        for n in (20, 100_000)
+    )
+    assert few[0] > 0.5
+    assert few[1] < 0.5
+    assert many[1] < few[1] + 1e-9

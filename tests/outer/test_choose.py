@@ -119,7 +119,7 @@ def test_a_mixture_holds_priors_with_and_without_the_pooled_column() -> None:
     data = Data(x, y, offsets, np.zeros(10, dtype=np.int64), "regression", 0, 0)
     narrow = learn_candidate(Candidate("none", "level"), data, None)
     wide = learn_candidate(Candidate("ridge", "full"), data, y[:, None] + 1.0)
-    joined = mixture([narrow, wide], [0.25, 0.75])
+    joined = mixture([narrow, wide], [0.25, 0.75], [np.arange(12)] * 2)
     assert joined["mean"].shape == (2, 12)
     assert joined["mean"][0, -1] == 0
     np.testing.assert_allclose(joined["factor"][0, :11, :1], narrow["factor"][0])

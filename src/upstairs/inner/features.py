@@ -25,8 +25,7 @@ MOST_ROWS = 1024
 class OnFeatures(AdaptationRule):
     """Map rows through a network, then let a NumPy rule learn the task, in float64.
 
-    Params: the network's arrays under ``net/...``, all others are the inner rule's. Params without a network (those
-    of `own_params`) mean the raw rows: the plain base learner has no features.
+    Params: the network's arrays under ``net/...``, all others are the inner rule's.
 
     Parameters
     ----------
@@ -39,10 +38,6 @@ class OnFeatures(AdaptationRule):
     rule: AdaptationRule
     net: Net
     raw: bool = False
-
-    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
-        """Params of the inner rule on raw rows."""
-        return self.rule.own_params(x, y, ways)
 
     def override(self, params: Params, settings: Mapping[str, float]) -> Params:
         """Hand settings on to the inner rule."""
@@ -60,6 +55,11 @@ class OnFeatures(AdaptationRule):
         """Evidence of the inner rule."""
         return self.rule.evidence(_rest(params), self._rows(params, support), state)
 
+    @property
+    def updates(self) -> bool:
+        """Whether the inner rule offers `update`."""
+        return self.rule.updates
+
     def update(self, params: Params, state: State, rows: Rows) -> State | None:
         """Update as the inner rule does."""
         return self.rule.update(_rest(params), state, self._rows(params, rows))
@@ -69,8 +69,6 @@ class OnFeatures(AdaptationRule):
 
     def _map(self, params: Params, x: Float[np.ndarray, "task row feature"]) -> np.ndarray:
         arrays = {name[4:]: array for name, array in params.items() if name.startswith("net/")}
-        if not arrays:
-            return x
         mapped = features_of(self.net, arrays, x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
         return np.concatenate([x, mapped], axis=2) if self.raw else mapped
 

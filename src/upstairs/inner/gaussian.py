@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from upstairs.inner.pooled import features
-from upstairs.inner.rule import AdaptationRule, Gaussian, Params, Rows, State
+from upstairs.inner.columns import features
+from upstairs.inner.rule import Gaussian, Params, PlainRule, Rows, State
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
 
@@ -155,12 +155,12 @@ def _log_weights(params: Params, evidence: Float[np.ndarray, "task component"]) 
 
 
 @dataclass(frozen=True, slots=True)
-class BayesianLinear(AdaptationRule):
+class BayesianLinear(PlainRule):
     """Linear regression whose weights have a normal prior, or a mixture of a few, learned over tasks.
 
     ``params``: ``weight (component)``, ``mean (component, column)``, ``factor (component, column, rank)`` and
-    ``noise (component)`` on the features ``[1, x, m(x)]``; the arrays ``pooled/...`` of
-    ``upstairs.inner.pooled``. ``state``: ``precision``, ``natural``, ``square`` and ``rows`` are exact sums over
+    ``noise (component)`` on the columns ``[1, x, m(x), h(x)]`` of ``upstairs.inner.columns``, whose arrays
+    are ``pooled/...`` and ``hidden/...``. ``state``: ``precision``, ``natural``, ``square`` and ``rows`` are exact sums over
     the rows seen, so that more rows can be added.
 
     Examples

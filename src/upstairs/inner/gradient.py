@@ -24,7 +24,6 @@ from upstairs.nets.build import Net
 
 __all__ = ["Maml", "Reptile", "check_net", "descend", "part"]
 
-OWN_STEPS = 200
 LEAST_VARIANCE = 1e-6
 _SGD, _ADAM = SGD(0.03, learned=True), Adam(1e-3)
 
@@ -106,7 +105,7 @@ class Maml(TracedRule):
 
     net: Net
     ways: int = 0
-    steps: int = 1
+    steps: int = 5
     descent: Descent = _SGD
     first_order: bool = False
 
@@ -140,21 +139,6 @@ class Maml(TracedRule):
         """Evaluate the adapted network."""
         out = self.net(state, x)
         return Logits(out) if self.ways else _normal(out, params["noise"])
-
-    def own(self, key: PRNGKeyArray, spec: Spec, rows: TaskRows) -> dict[str, Array]:
-        """Train a fresh network on the rows of the task alone: 200 steps of Adam at 0.01."""
-        params = self.init(key, spec)
-        weights = descend(
-            lambda weights: self._loss(weights, *rows),
-            part(params, "net"),
-            steps=OWN_STEPS,
-            descent=Adam(0.01, beta1=0.9),
-            settings={},
-        )
-        params |= {f"net/{name}": array for name, array in weights.items()}
-        if not self.ways:
-            params["noise"] = jnp.log(2.0 * self._loss(weights, *rows) + 1e-3)
-        return params
 
     def _loss(self, weights: Arrays, x: Array, y: Array, mask: Array) -> Float[Array, ""]:
         return _fit(self.net(weights, x), y, mask, self.ways)
@@ -198,10 +182,6 @@ class Reptile(TracedRule):
     def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
         """Evaluate the adapted network."""
         return self._maml.predict(params, state, x)
-
-    def own(self, key: PRNGKeyArray, spec: Spec, rows: TaskRows) -> dict[str, Array]:
-        """Train a fresh network on the rows of the task alone."""
-        return self._maml.own(key, spec, rows)
 
     def outer_loss(self, params: Arrays, support: TaskRows, query: TaskRows, key: PRNGKeyArray) -> Float[Array, ""]:
         """Half the squared distance to the adapted weights, plus what the noise needs to be learned."""

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.special import expit
 
-from upstairs.inner.pooled import features
-from upstairs.inner.rule import AdaptationRule, Categorical, Params, Rows, State
+from upstairs.inner.columns import features
+from upstairs.inner.rule import Categorical, Params, PlainRule, Rows, State
 
 _STEPS = 60
 _PROBIT = np.pi / 8.0
@@ -147,7 +147,7 @@ def averaged(mean: Float[np.ndarray, "*a latent"], variance: Float[np.ndarray, "
 
 
 @dataclass(frozen=True, slots=True)
-class BayesianLogistic(AdaptationRule):
+class BayesianLogistic(PlainRule):
     """Logistic regression whose weights have a normal prior, or a mixture of a few, learned over tasks.
 
     ``params``: ``weight (component)``, ``mean (component, latent, column)``, ``factor (component, latent,

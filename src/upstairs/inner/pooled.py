@@ -1,6 +1,6 @@
 """One function of all tasks together, kept as arrays: the pooled prediction that a task may use as a feature.
 
-A task's features are ``phi(x) = [1, x, m(x)]``. ``m`` is absent, a linear function, or a sum of small trees. A
+``m`` is absent, a linear function, or a sum of small trees (`upstairs.inner.columns` puts it among the features). A
 tree of at most 32 leaves is held as one bit mask a node [1]_: a node whose test fails ("greater than") strikes
 out the leaves of its left branch, and the first leaf left is the one that the row falls into. Rows are then
 compared with all nodes at once, without walking.
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 _ALL = np.uint32(0xFFFFFFFF)
 _LEAVES = 32
@@ -28,24 +28,6 @@ def width(params: Mapping[str, np.ndarray]) -> int:
     if "pooled/coef" in params:
         return params["pooled/coef"].shape[1]
     return len(params["pooled/base"]) if "pooled/base" in params else 0
-
-
-def features(
-    params: Mapping[str, np.ndarray],
-    x: Float[np.ndarray, "task row feature"],
-    mask: Bool[np.ndarray, "task row"] | None = None,
-) -> Float[np.ndarray, "task row column"]:
-    """The features ``[1, x, m(x)]`` of every row; rows outside ``mask`` are zero."""
-    tasks, rows, columns = x.shape
-    extra = width(params)
-    phi = np.empty((tasks, rows, 1 + columns + extra))
-    phi[..., 0] = 1.0
-    phi[..., 1 : 1 + columns] = x
-    if extra:
-        phi[..., 1 + columns :] = pooled_prediction(params, x.reshape(-1, columns)).reshape(tasks, rows, extra)
-    if mask is not None:
-        phi *= mask[..., None]
-    return phi
 
 
 def pooled_prediction(

@@ -9,14 +9,14 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from upstairs.inner.rule import AdaptationRule, Categorical, Params, Rows, State
+from upstairs.inner.rule import Categorical, Params, PlainRule, Rows, State
 
 __all__ = ["Prototype"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Prototype(AdaptationRule):
+class Prototype(PlainRule):
     """Classify by the distance to the class means of the support rows [1]_.
 
     Params: ``transform`` (feature, dimension) maps rows into the metric space; ``anchor`` (1, dimension) is

@@ -64,14 +64,7 @@ def log_density(predicted: Prediction, y: Shaped[np.ndarray, "task row"]) -> Flo
 
 
 class AdaptationRule(abc.ABC):
-    """How one task is learned from a prior: four pure functions of arrays."""
-
-    @abc.abstractmethod
-    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
-        """Params made from the rows of one task alone: the plain base learner, which has seen no other task.
-
-        ``adapt(own_params(x, y, ways), rows)`` with the same rows is that learner fitted.
-        """
+    """How one task is learned from a prior: a few pure functions of arrays."""
 
     @abc.abstractmethod
     def adapt(self, params: Params, support: Rows) -> State:
@@ -92,6 +85,22 @@ class AdaptationRule(abc.ABC):
         """Put values that a user gave over what was learned; a rule documents the names it knows, others are ignored."""
         return params
 
+    @property
+    def updates(self) -> bool:
+        """Whether `update` is offered."""
+        return type(self).update is not AdaptationRule.update
+
     def update(self, params: Params, state: State, rows: Rows) -> State | None:
         """Learn more rows into a state exactly as if they had been there from the start; None: not offered."""
         return None
+
+
+class PlainRule(AdaptationRule):
+    """A rule that also works without a prior: the plain base learner, and what `guard` falls back to."""
+
+    @abc.abstractmethod
+    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
+        """Params made from the rows of one task alone, which has seen no other task.
+
+        ``adapt(own_params(x, y, ways), rows)`` with the same rows is that learner fitted.
+        """

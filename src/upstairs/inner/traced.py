@@ -11,7 +11,7 @@ import abc
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, final
+from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +68,9 @@ class TracedRule(abc.ABC):
     masked out (the prior's own state). The gradient of `outer_loss` by ``params`` is what trains the prior.
     """
 
+    serves: ClassVar[frozenset[str]] = frozenset({"regression", "shared", "own"})
+    """Tasks that the rule is for: a regression, labels that tasks share, labels of a task's own."""
+
     @property
     def sequential(self) -> bool:
         """Whether tasks are better mapped one after another than side by side."""
@@ -91,10 +94,6 @@ class TracedRule(abc.ABC):
         """Mean negative log-likelihood of the query rows after adapting to the support rows."""
         predicted = self.predict(params, self.adapt(params, *support), query.x)
         return masked_mean(-log_density(predicted, query.y), query.mask)
-
-    def own(self, key: PRNGKeyArray, spec: Spec, rows: TaskRows) -> dict[str, Array]:
-        """Params for the plain base learner, which has seen no other task; fresh ones, unless a rule knows better."""
-        return self.init(key, spec)
 
 
 def over_tasks(rule: TracedRule, function: Callable[..., Any], *arrays: Any) -> Any:
@@ -129,33 +128,36 @@ def masked_mean(values: Float[Array, " row"], mask: Bool[Array, " row"]) -> Floa
 class Traced(AdaptationRule):
     """The NumPy face of a traced rule.
 
-    ``evidence`` is a proxy: the mean log predictive density of the support rows under the prior *before* adapting.
+    ``evidence`` is a proxy: the mean log predictive density of the support rows under the prior *before* adapting, or,
+    where class numbers mean nothing before, *after* it.
 
     Parameters
     ----------
     rule : TracedRule
     spec : Spec
         What the rule's params are for.
-    seed : int
-        Draws the start of `own_params`.
+    own : bool
+        Whether every task has labels of its own.
     """
 
     rule: TracedRule
     spec: Spec
-    seed: int = 0
-
-    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
-        """Params made from the rows of one task alone."""
-        if self.spec.ways and ways > self.spec.ways:
-            raise PriorMismatchError(
-                f"The rule has {self.spec.ways} classes, but the task has {ways}; learn a wider one."
-            )
-        rows = self._padded(x[None], y[None], np.ones((1, len(y)), dtype=bool), tasks=1)
-        found = _own(self.rule, self.spec, self.seed, TaskRows(*(part[0] for part in rows)))
-        return {name: np.asarray(array) for name, array in found.items()}
+    own: bool = False
 
     def adapt(self, params: Params, support: Rows) -> State:
-        """Learn every task of the batch."""
+        """Learn every task of the batch.
+
+        Raises
+        ------
+        PriorMismatchError
+            If a task has more classes than the params were learned for.
+        """
+        most = int(support.y.max(initial=-1)) + 1 if self.spec.ways else 0
+        if most > self.spec.ways:
+            raise PriorMismatchError(
+                f"The prior was learned for at most {self.spec.ways} classes, but the task has {most}; learn one with "
+                f"ways={most}, or use a method without a fixed number of classes, such as 'prototype'."
+            )
         count = len(support.y)
         state = _adapt(self.rule, _single(params), self._rows(support))
         return {name: np.asarray(array)[:count] for name, array in state.items()}
@@ -171,8 +173,9 @@ class Traced(AdaptationRule):
         return Categorical(arrays[0]) if isinstance(predicted, Logits) else Gaussian(arrays[0], arrays[1])
 
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
-        """Mean log predictive density of the support rows under the prior itself."""
-        return np.asarray(_evidence(self.rule, _single(params), self._rows(support)), np.float64)[: len(support.y)]
+        """Mean log predictive density of the support rows."""
+        found = _evidence(self.rule, _single(params), self._rows(support), self.own)
+        return np.asarray(found, np.float64)[: len(support.y)]
 
     def _rows(self, rows: Rows) -> TaskRows:
         return self._padded(rows.x, rows.y, rows.mask, _tasks(len(rows.y)))
@@ -210,15 +213,10 @@ def _predict(rule: TracedRule, params: Any, states: Any, x: Array) -> Normal | L
     return Logits(jax.nn.softmax(predicted.value, axis=-1)) if isinstance(predicted, Logits) else predicted
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _evidence(rule: TracedRule, params: Any, rows: TaskRows) -> Array:
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _evidence(rule: TracedRule, params: Any, rows: TaskRows, after: bool) -> Array:
     def one(task: TaskRows) -> Array:
-        state = rule.adapt(params, task.x, task.y, jnp.zeros_like(task.mask))
+        state = rule.adapt(params, task.x, task.y, task.mask if after else jnp.zeros_like(task.mask))
         return masked_mean(log_density(rule.predict(params, state, task.x), task.y), task.mask)
 
     return over_tasks(rule, one, rows)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _own(rule: TracedRule, spec: Spec, seed: Any, rows: TaskRows) -> Any:
-    return rule.own(jax.random.key(seed), spec, rows)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from upstairs.inner.rule import AdaptationRule, Params, Prediction, Rows, State
+from upstairs.inner.rule import AdaptationRule, Params, PlainRule, Prediction, Rows, State
 from upstairs.learners.guard import decide
 from upstairs.outer.calibrate import percentile
 from upstairs.tasks.batches import bucket, pad
@@ -25,12 +25,14 @@ BATCH_CELLS = 4_000_000
 class Situation:
     """Everything that is known before the rows of a task are seen.
 
-    ``params`` is None without a prior: every task then gets ``rule.own_params``. ``tables`` holds what was learned
-    on validation tasks about scores and odds at several numbers of rows; ``settings`` what the user
+    ``rule`` and ``params`` are how a task is learned from the prior; ``params`` is None without one, and every task
+    is then learned by ``plain``, the base learner, which guard falls back to as well. ``tables`` holds what was
+    learned on validation tasks about scores and odds at several numbers of rows; ``settings`` what the user
     set explicitly.
     """
 
     rule: AdaptationRule
+    plain: PlainRule
     params: Params | None
     encoder: Encoder | None
     ways: int
@@ -42,7 +44,7 @@ class Situation:
     @property
     def updates(self) -> bool:
         """Whether more rows can be learned exactly."""
-        return self.params is not None and type(self.rule).update is not AdaptationRule.update
+        return self.params is not None and self.rule.updates
 
 
 class Adapted(NamedTuple):
@@ -117,9 +119,10 @@ def _ways(situation: Situation, y: np.ndarray) -> int:
 
 
 def _own(situation: Situation, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
-    params = situation.rule.override(situation.rule.own_params(x, y, _ways(situation, y)), situation.settings)
-    state = situation.rule.adapt(params, Rows(*pad([(x, y)], len(y))))
-    return Adapted(situation.rule, params, state, len(y), used_prior=False)
+    plain = situation.plain
+    params = plain.override(plain.own_params(x, y, _ways(situation, y)), situation.settings)
+    state = plain.adapt(params, Rows(*pad([(x, y)], len(y))))
+    return Adapted(plain, params, state, len(y), used_prior=False)
 
 
 def _familiarity(situation: Situation, batch: Rows, state: State) -> list[float | None]:
@@ -139,7 +142,7 @@ def _familiarity(situation: Situation, batch: Rows, state: State) -> list[float 
 
 def _guarded(situation: Situation, adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
     ways = _ways(situation, y)
-    choice = decide(situation.rule, adapted.params, x, y, ways, situation.tables, adapted.familiarity)
+    choice = decide(situation.rule, situation.plain, adapted.params, x, y, ways, situation.tables, adapted.familiarity)
     if choice.keep:
         return adapted._replace(reason=choice.reason)
     return _own(situation, x, y)._replace(familiarity=adapted.familiarity, reason=choice.reason)

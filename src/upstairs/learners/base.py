@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -242,7 +243,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         if self.prior is not None:
             return self._situation_of_prior()
         plain = self._situation_without_prior()
-        return Situation(plain.rule, None, Encoder.fit(X), plain.ways, settings=plain.settings)
+        return replace(plain, encoder=Encoder.fit(X))
 
     def _hold(self: AnyEstimator, adapted: Adapted, situation: Situation, *, warn: bool) -> AnyEstimator:
         self.adapted_ = adapted
@@ -283,18 +284,11 @@ class PriorEstimator(BaseEstimator, abc.ABC):
                 groups[kind][rest] = array
         plain = self._situation_without_prior() if self.prior is None else self._situation_of_prior()
         center, scale = document["target"]
-        situation = Situation(
-            plain.rule,
-            plain.params,
-            Encoder.from_spec(document["encoder"]),
-            document["ways"],
-            center,
-            scale,
-            plain.tables,
-            plain.settings,
+        situation = replace(
+            plain, encoder=Encoder.from_spec(document["encoder"]), ways=document["ways"], center=center, scale=scale
         )
         adapted = Adapted(
-            plain.rule,
+            plain.rule if document["used_prior"] else plain.plain,
             groups["params"],
             groups["state"],
             document["rows"],

@@ -152,7 +152,7 @@ class LinearGaussianPrior(Baseline):
             "factor": factor(learned.covariance)[None],
             "noise": np.array([learned.noise]),
         }
-        return replace(self, situation=Situation(BayesianLinear(), params, encoder, 0, center, scale))
+        return replace(self, situation=Situation(BayesianLinear(), BayesianLinear(), params, encoder, 0, center, scale))
 
     def adapt_many(self, tasks: Sequence[Task]) -> list[Any]:
         """Adapt to many tasks at once."""

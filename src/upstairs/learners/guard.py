@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from upstairs.inner.rule import AdaptationRule, Gaussian, Params, Prediction, Rows, log_density
+from upstairs.inner.rule import AdaptationRule, Gaussian, Params, PlainRule, Prediction, Rows, log_density
 from upstairs.outer.calibrate import interpolate
 from upstairs.tasks.batches import pad
 
@@ -18,7 +18,9 @@ FEWEST_ROWS = 5
 """With fewer rows their scores say nothing, and the prior is kept."""
 ENOUGH_ROWS = 10
 UNFAMILIAR = 0.5
-"""Percentile of familiarity below which a task is called unlike those that the prior has seen."""
+"""Percentile of familiarity below which a user is warned."""
+UNLIKE = 2.5
+"""Percentile of familiarity below which other tasks do not speak for the prior."""
 FOLDS = 10
 MOST_A_ROW = 2.0
 """Log score that one row may add at most, so that the verdict rests on many rows and not on one surprise."""
@@ -36,6 +38,7 @@ class Verdict:
 
 def decide(
     rule: AdaptationRule,
+    plain: PlainRule,
     params: Params,
     x: Float[np.ndarray, "row feature"],
     y: np.ndarray,
@@ -51,15 +54,15 @@ def decide(
     regression both predictions are scored with one variance, so that the question is which is nearer and not which is
     surer: the larger of the one that the prior states and the mean squared error of the nearer of the two. The prior
     odds at this number of rows were learned on validation tasks. The prior is dropped only if the total says so
-    clearly; for a task unlike the validation tasks (``familiarity`` below `UNFAMILIAR`) there are no odds in favour
+    clearly; for a task unlike the validation tasks (``familiarity`` below `UNLIKE`) there are no odds in favour
     of the prior, and with `ENOUGH_ROWS` the balance decides.
     """
     if len(y) < FEWEST_ROWS:
         return Verdict(True, f"kept the prior: {len(y)} rows are too few to tell, {FEWEST_ROWS} are needed")
-    difference = _difference(rule, params, x, y, ways)
+    difference = _difference(rule, plain, params, x, y, ways)
     odds = interpolate(tables, "guard", len(y), default=0.0)
     needed = CLEAR
-    if familiarity is not None and familiarity < UNFAMILIAR:
+    if familiarity is not None and familiarity < UNLIKE:
         odds, needed = min(odds, 0.0), 0.0 if len(y) >= ENOUGH_ROWS else CLEAR
     total = difference + odds
     said = f"rows say {difference:+.1f}, other tasks say {odds:+.1f} (log odds for the prior)"
@@ -69,7 +72,12 @@ def decide(
 
 
 def _difference(
-    rule: AdaptationRule, params: Params, x: Float[np.ndarray, "row feature"], y: np.ndarray, ways: int
+    rule: AdaptationRule,
+    plain: PlainRule,
+    params: Params,
+    x: Float[np.ndarray, "row feature"],
+    y: np.ndarray,
+    ways: int,
 ) -> float:
     """Sum over rows of the log score with the prior minus that without.
 
@@ -86,8 +94,9 @@ def _difference(
             if len(inside) == 0 or len(np.unique(y[outside])) < 2:
                 continue
         rest = Rows(*pad([(x[outside], y[outside])], len(outside)))
-        own = rule.own_params(x[outside], y[outside], ways)
-        with_prior, without = (rule.predict(p, rule.adapt(p, rest), x[inside][None]) for p in (params, own))
+        own = plain.own_params(x[outside], y[outside], ways)
+        pair: tuple[tuple[AdaptationRule, Params], ...] = ((rule, params), (plain, own))
+        with_prior, without = (way.predict(p, way.adapt(p, rest), x[inside][None]) for way, p in pair)
         found.append((with_prior, without, y[inside][None]))
     if found and isinstance(found[0][0], Gaussian):
         return _nearer(found)

@@ -1,97 +1,52 @@
-"""From tasks to a prior: encode, standardise, let ``outer`` learn and choose, and write down what came out."""
+"""From tasks to a prior in closed form: let ``outer`` learn and choose, and write down what came out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from upstairs.errors import NotMetaFittedError, TaskError
-from upstairs.inner.rule import AdaptationRule
+from upstairs.errors import TaskError
+from upstairs.learners.networks import net_for, net_from, net_settings
+from upstairs.learners.rules import plain_rule, rule_from
+from upstairs.learners.seen import Seen, classes_of, encoded, held_rows, more_rows, prior_of
 from upstairs.outer.calibrate import interval_factors, tables_from
 from upstairs.outer.choose import choose, relearn
 from upstairs.outer.metric import Classes, choose_metric, relearn_metric
+from upstairs.outer.training import Training
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet
 
-__all__ = ["Seen", "learn", "learn_on"]
+if TYPE_CHECKING:
+    from upstairs.nets.build import Net
 
-FAMILY = "neural-network"
+__all__ = ["Plan", "learn", "learn_on"]
 
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Encoded training rows that ``meta_partial_fit`` needs again; not part of the prior.
-
-    ``y`` are standardised targets or class numbers; ``names`` and ``groups`` have one entry a task (or a class, for
-    a class pool).
-    """
-
-    x: Float[np.ndarray, "row feature"]
-    y: np.ndarray
-    offsets: Int[np.ndarray, " boundary"]
-    names: tuple[str, ...]
-    groups: tuple[str, ...]
-
-    def task(self, number: int) -> tuple[Float[np.ndarray, "row feature"], np.ndarray]:
-        """Return the rows of one task."""
-        rows = slice(self.offsets[number], self.offsets[number + 1])
-        return self.x[rows], self.y[rows]
-
-    def extended(self, more: Seen) -> Seen:
-        """Return these rows and more, in the canonical order of names.
-
-        Raises
-        ------
-        TaskError
-            For a name that stands in both.
-        """
-        twice = sorted(set(self.names) & set(more.names))
-        if twice:
-            raise TaskError(
-                f"Task {twice[0]!r} was learned already ({len(twice)} such tasks); leave it out, or rename it if it is new."
-            )
-        parts = [(name, seen, number) for seen in (self, more) for number, name in enumerate(seen.names)]
-        parts.sort(key=lambda entry: entry[0])
-        slices = [(seen, slice(seen.offsets[n], seen.offsets[n + 1])) for _, seen, n in parts]
-        offsets = np.concatenate([[0], np.cumsum([part.stop - part.start for _, part in slices])]).astype(np.int64)
-        return Seen(
-            np.concatenate([seen.x[part] for seen, part in slices]),
-            np.concatenate([seen.y[part] for seen, part in slices]),
-            offsets,
-            tuple(name for name, _, _ in parts),
-            tuple(seen.groups[n] for _, seen, n in parts),
-        )
+FEWEST_TASKS_FOR_NET, FEWEST_ROWS_FOR_NET = 20, 1000
 
 
-def learn(
-    tasks: TaskSet | ClassPool,
-    validation: TaskSet | ClassPool | None,
-    *,
-    rule_name: str,
-    rule: AdaptationRule,
-    prior_mean: str,
-    shots: tuple[int, int] | None,
-    ways: int | None,
-    categorical: tuple[str | int, ...],
-    seed: int,
-) -> tuple[Prior, Seen]:
-    """Make a prior from tasks in canonical order.
+@dataclass(frozen=True)
+class Plan:
+    """What a user asked of a meta-learner.
 
     Parameters
     ----------
-    tasks, validation
-        Training tasks, and the tasks on which choices are made (None: folds over the training tasks).
-    rule_name, rule
+    method
         How a task is learned.
+    options
+        Of the method.
+    net
+        A network, None, or "auto".
+    training
+        How what needs gradients is trained.
     prior_mean
-        "linear", "ridge", "boosting" or "auto" (for the rule "bayesian-linear").
+        "linear", "ridge", "boosting" or "auto" (for "bayesian-linear").
     shots, ways
         The support that the prior is chosen for.
     categorical
@@ -99,24 +54,36 @@ def learn(
     seed
         Draws folds and episodes.
     """
-    settings: dict[str, Any] = {"rule": rule_name, "shots": shots, "ways": ways}
-    if rule_name == "prototype":
-        return _learn_prototype(tasks, validation, rule, settings, categorical, seed)
+
+    method: str
+    options: Mapping[str, Any]
+    net: Any
+    training: Training | None
+    prior_mean: str
+    shots: tuple[int, int] | None
+    ways: int | None
+    categorical: tuple[str | int, ...]
+    seed: int
+
+
+def learn(tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None, plan: Plan) -> tuple[Prior, Seen]:
+    """Make a prior in closed form, or with the features of a network, from tasks in canonical order.
+
+    Parameters
+    ----------
+    tasks, validation
+        Training tasks, and the tasks on which choices are made (None: folds over the training tasks).
+    plan
+        For the method "bayesian-linear" or "prototype".
+    """
+    settings: dict[str, Any] = {"rule": plan.method, "shots": plan.shots, "ways": plan.ways}
+    if plan.method == "prototype":
+        return _learn_prototype(tasks, validation, settings, plan)
     assert isinstance(tasks, TaskSet)
-    listed = list(tasks)
-    columns = concatenate_columns(listed)
-    encoder = Encoder.fit(columns, categorical=categorical)
-    settings |= {"kind": tasks.kind, "labels": tasks.labels, "classes": tasks.classes, "encoder": encoder.spec()}
-    y = np.concatenate([task.y for task in listed])
-    settings["target"] = [0.0, 1.0]
-    if tasks.kind == "regression":
-        settings["target"] = [float(y.mean()), float(y.std()) or 1.0]
-    seen = _seen(tasks, encoder.encode(columns), settings)
-    held = None
-    if validation is not None:
-        assert isinstance(validation, TaskSet)
-        rows = [encoder.encode(task.X, task=task.name) for task in validation]
-        held = _seen(validation, np.concatenate(rows), settings)
+    described, seen, encoder = encoded(tasks, plan.categorical)
+    settings |= described
+    held = held_rows(validation, encoder, settings)
+    net = _net(plan, tasks, encoder)
     choice = choose(
         seen.x,
         seen.y,
@@ -124,31 +91,33 @@ def learn(
         _numbers(seen.groups),
         kind=str(tasks.kind),
         ways=len(tasks.classes),
-        shots=shots,
-        prior_mean="none" if prior_mean == "linear" else prior_mean,
+        shots=plan.shots,
+        prior_mean="none" if plan.prior_mean == "linear" else plan.prior_mean,
+        net=net,
+        only_net=net is not None and plan.net != "auto",
+        training=plan.training,
         validation=None if held is None else (held.x, held.y, held.offsets),
-        random_state=seed,
+        random_state=plan.seed,
     )
+    if any(name.startswith("net/") for name in choice.params):
+        assert net is not None
+        settings["net"] = net_settings(net)
     settings |= {"choice": choice.reason, "report": choice.report, "outer": choice.settings}
     judges = seen if held is None else held
     folds = [(params, [judges.task(int(number)) for number in numbers]) for params, numbers in choice.folds]
-    tables = tables_from(rule, folds, ways=len(tasks.classes), seed=seed)
+    rule, plain = rule_from(settings, plan.net), plain_rule(plan.method, str(tasks.kind))
+    tables = tables_from(rule, folds, plain=plain, ways=len(tasks.classes), seed=plan.seed)
     if tasks.kind == "regression":
-        tables |= interval_factors(rule, folds, seed=seed)
-    return _prior(settings, choice.params, tables, len(seen.names), len(seen.y)), seen
+        tables |= interval_factors(rule, folds, seed=plan.seed)
+    return prior_of(settings, choice.params, tables, len(seen.names), len(seen.y)), seen
 
 
-def learn_on(prior: Prior, seen: Seen | None, tasks: TaskSet | ClassPool) -> tuple[Prior, Seen]:
+def learn_on(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, net: Any) -> tuple[Prior, Seen]:
     """Make the next prior from what was seen and more tasks; encoding, rule and choices stay as they are."""
-    if seen is None:
-        raise NotMetaFittedError(
-            "meta_partial_fit needs the rows of the earlier tasks, which this prior was saved without; save with "
-            "upstairs.save(meta, path, resume=True), or meta_fit on all tasks."
-        )
     settings = dict(prior.settings)
     encoder = Encoder.from_spec(settings["encoder"])
     if settings["rule"] == "prototype":
-        classes, names = _classes(tasks, encoder)
+        classes, names = classes_of(tasks, encoder)
         offsets = np.concatenate([[0], np.cumsum(np.bincount(classes.y))]).astype(np.int64)
         more = Seen(classes.x, np.zeros(len(classes.x)), offsets, names, names)
         together = seen.extended(more)
@@ -160,43 +129,33 @@ def learn_on(prior: Prior, seen: Seen | None, tasks: TaskSet | ClassPool) -> tup
         )
         params: Mapping[str, np.ndarray] = relearn_metric(every, settings["outer"], _raw_scale(encoder))
     else:
-        assert isinstance(tasks, TaskSet)
-        if tasks.kind != settings["kind"]:
-            raise TaskError(f"The prior was learned on {settings['kind']} tasks, but these are a {tasks.kind}.")
-        unknown = sorted(set(tasks.classes) - set(settings["classes"]), key=str)
-        if unknown:
-            raise TaskError(
-                f"Label {unknown[0]!r} is unknown to the prior, whose labels are {settings['classes']}; meta_fit on all tasks."
-            )
-        rows = [encoder.encode(task.X, task=task.name) for task in tasks]
-        together = seen.extended(_seen(tasks, np.concatenate(rows), settings))
-        params = relearn(settings["outer"], prior.group("params"), together.x, together.y, together.offsets)
-    return _prior(settings, params, prior.group("tables"), len(together.names), len(together.y)), together
+        together = seen.extended(more_rows(tasks, encoder, settings))
+        own = net_from(settings["net"], net) if "net" in settings else None
+        params = relearn(settings["outer"], prior.group("params"), together.x, together.y, together.offsets, own)
+    return prior_of(settings, params, prior.group("tables"), len(together.names), len(together.y)), together
 
 
 def _learn_prototype(
     tasks: TaskSet | ClassPool,
     validation: TaskSet | ClassPool | None,
-    rule: AdaptationRule,
     settings: dict[str, Any],
-    categorical: tuple[str | int, ...],
-    seed: int,
+    plan: Plan,
 ) -> tuple[Prior, Seen]:
     raw = (
         tasks.X.reshape(len(tasks.X), -1).astype(np.float64)
         if isinstance(tasks, ClassPool)
         else concatenate_columns(list(tasks))
     )
-    encoder = Encoder.fit(raw, categorical=categorical)
-    classes, names = _classes(tasks, encoder)
+    encoder = Encoder.fit(raw, categorical=plan.categorical)
+    classes, names = classes_of(tasks, encoder)
     low, high = settings["shots"] or (1, 5)
     choice = choose_metric(
         classes,
         raw_scale=_raw_scale(encoder),
         shots=(low, high),
         ways=settings["ways"],
-        validation=None if validation is None else _classes(validation, encoder)[0],
-        seed=seed,
+        validation=None if validation is None else classes_of(validation, encoder)[0],
+        seed=plan.seed,
     )
     settings |= {
         "kind": "classification",
@@ -208,44 +167,29 @@ def _learn_prototype(
         "report": choice.report,
         "outer": choice.settings,
     }
-    tables = tables_from(rule, choice.folds, ways=0, seed=seed)
+    rule = plain_rule("prototype", "classification")
+    tables = tables_from(rule, choice.folds, plain=rule, ways=0, seed=plan.seed)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(classes.y))]).astype(np.int64)
     seen = Seen(classes.x, np.zeros(len(classes.x)), offsets, names, names)
-    return _prior(settings, choice.params, tables, len(names), len(classes.y)), seen
+    return prior_of(settings, choice.params, tables, len(names), len(classes.y)), seen
 
 
-def _classes(tasks: TaskSet | ClassPool, encoder: Encoder) -> tuple[Classes, tuple[str, ...]]:
-    """Lay rows class after class; classes of one task (or of a pool) are met together."""
-    if isinstance(tasks, ClassPool):
-        rows = np.concatenate([tasks.rows_of(number) for number in range(len(tasks))])
-        x = encoder.encode(tasks.X[rows].reshape(len(rows), -1).astype(np.float64))
-        y = np.repeat(np.arange(len(tasks)), tasks.counts)
-        group = np.unique(tasks.groups, return_inverse=True)[1]
-        return Classes(x, y, np.zeros(len(tasks), dtype=np.int64), group), tuple(map(str, tasks.classes.tolist()))
-    parts, sizes, owners, names, groups = [], [], [], [], []
-    for number, (task, group_name) in enumerate(zip(tasks, tasks.groups, strict=True)):
-        encoded = encoder.encode(task.X, task=task.name)
-        for label in task.classes:
-            rows = np.flatnonzero(task.y == label)
-            parts.append(encoded[rows])
-            sizes.append(len(rows))
-            owners.append(number)
-            names.append(f"{task.name}/{label}")
-            groups.append(group_name)
-    y = np.repeat(np.arange(len(sizes)), sizes)
-    return Classes(np.concatenate(parts), y, np.array(owners), np.unique(groups, return_inverse=True)[1]), tuple(names)
-
-
-def _seen(tasks: TaskSet, x: Float[np.ndarray, "row feature"], settings: Mapping[str, Any]) -> Seen:
-    y = np.concatenate([task.y for task in tasks])
-    if settings["kind"] == "regression":
-        center, scale = settings["target"]
-        y = (y - center) / scale
-    else:
-        number = {label: code for code, label in enumerate(settings["classes"])}
-        y = np.array([number[label] for label in y.tolist()], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(tasks.rows)]).astype(np.int64)
-    return Seen(x, y, offsets, tasks.names, tasks.groups)
+def _net(plan: Plan, tasks: TaskSet, encoder: Encoder) -> Net | None:
+    """Return the network whose features are to be tried: asked for, or automatically where rows can teach one."""
+    if plan.net is None:
+        return None
+    if plan.net == "auto":
+        enough = len(tasks) >= FEWEST_TASKS_FOR_NET and sum(tasks.rows) >= FEWEST_ROWS_FOR_NET
+        if tasks.kind != "regression" or plan.prior_mean != "auto" or not enough:
+            return None
+    elif tasks.kind != "regression":
+        raise TaskError(
+            "net: method='bayesian-linear' learns network features for regressions only, but these tasks share labels; use "
+            "method='maml', or net=None."
+        )
+    elif plan.prior_mean not in ("auto", "linear"):
+        raise ValueError(f"prior_mean={plan.prior_mean!r} cannot be used together with net; leave it at 'auto'.")
+    return net_for(plan.net, (encoder.width,), encoder.width, 0, "linear features")
 
 
 def _raw_scale(encoder: Encoder) -> Float[np.ndarray, " feature"]:
@@ -258,15 +202,3 @@ def _raw_scale(encoder: Encoder) -> Float[np.ndarray, " feature"]:
 
 def _numbers(groups: tuple[str, ...]) -> Int[np.ndarray, " task"]:
     return np.unique(np.array(groups), return_inverse=True)[1]
-
-
-def _prior(
-    settings: Mapping[str, Any],
-    params: Mapping[str, np.ndarray],
-    tables: Mapping[str, np.ndarray],
-    tasks: int,
-    rows: int,
-) -> Prior:
-    arrays = {f"params/{name}": np.asarray(array) for name, array in params.items()}
-    arrays |= {f"tables/{name}": np.asarray(array) for name, array in tables.items()}
-    return Prior(FAMILY, settings, arrays, {"tasks": tasks, "rows": rows})

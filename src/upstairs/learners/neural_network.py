@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
 import numpy as np
@@ -12,16 +12,18 @@ from jaxtyping import Float, Shaped
 from scipy.special import ndtri
 from sklearn.base import ClassifierMixin, RegressorMixin
 
-from upstairs.errors import PriorMismatchError, TaskError
+from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
 from upstairs.inner.gaussian import BayesianLinear
-from upstairs.inner.logistic import BayesianLogistic
-from upstairs.inner.prototype import Prototype
-from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian
+from upstairs.inner.rule import Categorical, Gaussian
 from upstairs.learners.adaptation import Situation
 from upstairs.learners.base import PriorEstimator
-from upstairs.learners.learn import learn, learn_on
+from upstairs.learners.learn import Plan, learn, learn_on
+from upstairs.learners.learn_gradients import learn_by_gradients, learn_on_by_gradients
 from upstairs.learners.meta import MetaLearner
+from upstairs.learners.networks import asked_net
+from upstairs.learners.rules import CLOSED, METHODS, check_options, plain_rule, rule_from
 from upstairs.outer.calibrate import interpolate
+from upstairs.outer.training import Training
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
@@ -29,23 +31,18 @@ from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["MetaNeuralNetwork", "PriorNeuralNetworkClassifier", "PriorNeuralNetworkRegressor"]
 
-Method = Literal["bayesian-linear", "prototype"]
-
-_RULES: dict[tuple[str, str], AdaptationRule] = {
-    ("bayesian-linear", "regression"): BayesianLinear(),
-    ("bayesian-linear", "classification"): BayesianLogistic(),
-    ("prototype", "classification"): Prototype(),
-}
-_read: weakref.WeakKeyDictionary[Prior, Situation] = weakref.WeakKeyDictionary()
+_read: weakref.WeakKeyDictionary[Prior, tuple[Any, Situation]] = weakref.WeakKeyDictionary()
 
 
-def _situation(prior: Prior) -> Situation:
-    """Read a prior once; the result is kept as long as the prior lives."""
-    if prior not in _read:
+def _situation(prior: Prior, net: Any) -> Situation:
+    """Read a prior once; the result is kept as long as the prior lives and is asked for with the same network."""
+    known = _read.get(prior)
+    if known is None or known[0] is not net:
         settings = prior.settings
         center, scale = settings["target"]
-        _read[prior] = Situation(
-            _RULES[settings["rule"], settings["kind"]],
+        situation = Situation(
+            rule_from(settings, net),
+            plain_rule(settings["rule"], settings["kind"], settings["labels"]),
             prior.group("params"),
             Encoder.from_spec(settings["encoder"]),
             len(settings["classes"]) if settings["labels"] == "shared" else 0,
@@ -53,7 +50,9 @@ def _situation(prior: Prior) -> Situation:
             scale,
             prior.group("tables"),
         )
-    return _read[prior]
+        known = net, situation
+        _read[prior] = known
+    return known[1]
 
 
 @final
@@ -72,6 +71,8 @@ class PriorNeuralNetworkRegressor(RegressorMixin, PriorEstimator):
         How many times the prior counts (above 1: trust it more). None: as learned, 1.
     noise : float, optional
         Standard deviation of the noise, in units of ``y``. None: as learned (without a prior: by maximum evidence).
+    net : Equinox module, optional
+        Your own network, if the prior was learned with one; it is a template whose arrays the prior fills.
     guard : bool
         Whether to fall back to the plain base learner when the support rows clearly speak against the prior.
 
@@ -96,11 +97,13 @@ class PriorNeuralNetworkRegressor(RegressorMixin, PriorEstimator):
         *,
         prior_weight: float | None = None,
         noise: float | None = None,
+        net: Any = None,
         guard: bool = False,
     ) -> None:
         self.prior = prior
         self.prior_weight = prior_weight
         self.noise = noise
+        self.net = net
         self.guard = guard
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -150,11 +153,11 @@ class PriorNeuralNetworkRegressor(RegressorMixin, PriorEstimator):
 
     def _situation_of_prior(self) -> Situation:
         assert self.prior is not None
-        situation = _situation(self.prior)
+        situation = _situation(self.prior, self.net)
         return dataclasses.replace(situation, settings=self._settings(situation.scale))
 
     def _situation_without_prior(self) -> Situation:
-        return Situation(BayesianLinear(), None, None, 0, settings=self._settings(1.0))
+        return Situation(BayesianLinear(), BayesianLinear(), None, None, 0, settings=self._settings(1.0))
 
     def _targets(self, y: np.ndarray, situation: Situation) -> np.ndarray:
         return (y - situation.center) / situation.scale
@@ -175,10 +178,13 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
     ----------
     prior : Prior, optional
         From ``MetaNeuralNetwork(...).meta_fit(tasks).prior_``. None is the plain base learner.
-    method : {"bayesian-linear", "prototype"}, optional
-        None: the prior's, and without a prior ``"bayesian-linear"`` (logistic regression).
+    method : str, optional
+        None: the prior's, and without a prior ``"bayesian-linear"`` (logistic regression); the other without a prior
+        is ``"prototype"``.
     prior_weight : float, optional
         How many times the prior counts. None: as learned, 1.
+    net : Equinox module, optional
+        Your own network, if the prior was learned with one; it is a template whose arrays the prior fills.
     guard : bool
         Whether to fall back to the plain base learner when the support rows clearly speak against the prior.
 
@@ -201,36 +207,46 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
         self,
         prior: Prior | None = None,
         *,
-        method: Method | None = None,
+        method: str | None = None,
         prior_weight: float | None = None,
+        net: Any = None,
         guard: bool = False,
     ) -> None:
         self.prior = prior
         self.method = method
         self.prior_weight = prior_weight
+        self.net = net
         self.guard = guard
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "row way"]:
         """Class probabilities, in the order of ``classes_``."""
         predicted = self._predict_rows(X)
         assert isinstance(predicted, Categorical)
-        return predicted.probability[0]
+        probability = predicted.probability[0]
+        if probability.shape[1] > len(self.classes_):  # the prior serves more classes than this task has
+            probability = probability[:, : len(self.classes_)]
+            probability = probability / np.maximum(probability.sum(axis=1, keepdims=True), 1e-300)
+        return probability
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " row"]:
         """Return the most probable label of every row."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
-    def _rule(self) -> AdaptationRule:
-        if self.method not in (None, "bayesian-linear", "prototype"):
-            raise ValueError(f"method must be 'bayesian-linear', 'prototype' or None, but is {self.method!r}.")
-        if self.prior is not None and self.method not in (None, self.prior.settings["rule"]):
+    def _method(self) -> str:
+        if self.method is not None and self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)} or None, but is {self.method!r}.")
+        if self.prior is None:
+            if self.method not in (None, *CLOSED):
+                raise ValueError(f"method={self.method!r} needs a prior; without one use {' or '.join(CLOSED)}.")
+            return self.method or "bayesian-linear"
+        learned = str(self.prior.settings["rule"])
+        if self.method not in (None, learned):
             raise PriorMismatchError(
-                f"method={self.method!r} asks for another rule than the prior was learned for ({self.prior.settings['rule']!r}); "
+                f"method={self.method!r} asks for another rule than the prior was learned for ({learned!r}); "
                 "leave it at None, or learn a prior with that method."
             )
-        name = self.prior.settings["rule"] if self.prior is not None else self.method or "bayesian-linear"
-        return _RULES[name, "classification"]
+        return learned
 
     def _settings(self) -> dict[str, float]:
         _check_positive("prior_weight", self.prior_weight)
@@ -238,11 +254,12 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
 
     def _situation_of_prior(self) -> Situation:
         assert self.prior is not None
-        self._rule()
-        return dataclasses.replace(_situation(self.prior), settings=self._settings())
+        self._method()
+        return dataclasses.replace(_situation(self.prior, self.net), settings=self._settings())
 
     def _situation_without_prior(self) -> Situation:
-        return Situation(self._rule(), None, None, 0, settings=self._settings())
+        rule = plain_rule(self._method(), "classification")
+        return Situation(rule, rule, None, None, 0, settings=self._settings())
 
     def _targets(self, y: np.ndarray, situation: Situation) -> np.ndarray:
         if self.prior is not None and self.prior.settings["labels"] == "shared":
@@ -271,21 +288,33 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
 
 @final
 class MetaNeuralNetwork(MetaLearner):
-    """Learn a prior for a model with a linear last layer over many tasks.
+    """Learn over many tasks what a network or its last layer should start from.
 
-    Learned over tasks: see `PriorNeuralNetworkRegressor` and `PriorNeuralNetworkClassifier`. On one task: the last
-    layer, in closed form or by a few Newton steps, in about a millisecond.
+    Learned over tasks: a prior for the weights of a linear last layer (on columns, on a pooled prediction, on features
+    of a network), a metric, or the weights that gradient steps start from. On one task: the last layer in closed
+    form, class means, or a few gradient steps; milliseconds in each case.
 
     Parameters
     ----------
-    method : {"auto", "bayesian-linear", "prototype"}
+    method : {"auto", "bayesian-linear", "prototype", "maml", "reptile"}
         How a task is learned. "auto": prototype for labels of a task's own, else bayesian-linear.
+    net : {"auto", None, "mlp", "conv4"}, dict, NetSpec or Equinox module
+        The network. "auto": for ``"bayesian-linear"`` features of a small one are tried beside the columns themselves
+        (regressions with at least 20 tasks and 1,000 rows) and used as far as unseen tasks say; none for
+        ``"prototype"``; what suits the tasks for other methods. A dictionary sets ``name``, ``sizes`` and
+        ``activation``. Your own Equinox module is called on one example; it is not stored with the prior.
+    options : mapping, optional
+        Of the method; ``"maml"``: ``steps``, ``descent`` (`upstairs.inner.descent`), ``first_order``; ``"reptile"``:
+        ``steps``, ``descent``.
+    training : Training, optional
+        Steps, rates, progress bar and checkpoints of what is trained by gradients.
     prior_mean : {"auto", "linear", "ridge", "boosting"}
         What a task starts from: the mean weights over tasks ("linear"), or a pooled model of all training rows
         whose prediction is a further feature. "auto": chosen on validation tasks; ``prior_.settings["choice"]`` says
         which and why.
     shots : int or (int, int), optional
-        Support rows that the prior is chosen for (rows a class for labels of a task's own). None: 1 to 50.
+        Support rows that the prior is chosen for (rows a class for labels of a task's own). None: 1 to 50, by
+        gradients 1 to 20 (1 to 5 a class).
     ways : int, optional
         Classes of a task drawn from a class pool. None: up to 5.
     categorical : sequence of column names or positions
@@ -293,7 +322,7 @@ class MetaNeuralNetwork(MetaLearner):
     guard : bool
         Passed on to the estimators.
     random_state : int
-        Draws folds and episodes.
+        Draws folds, episodes, first weights and the tasks of every step.
 
     Examples
     --------
@@ -312,8 +341,11 @@ class MetaNeuralNetwork(MetaLearner):
 
     def __init__(
         self,
-        method: Literal["auto", "bayesian-linear", "prototype"] = "auto",
+        method: Literal["auto", "bayesian-linear", "prototype", "maml", "reptile"] = "auto",
         *,
+        net: Any = "auto",
+        options: Mapping[str, Any] | None = None,
+        training: Any = None,
         prior_mean: Literal["auto", "linear", "ridge", "boosting"] = "auto",
         shots: int | tuple[int, int] | None = None,
         ways: int | None = None,
@@ -322,6 +354,9 @@ class MetaNeuralNetwork(MetaLearner):
         random_state: int = 0,
     ) -> None:
         self.method = method
+        self.net = net
+        self.options = options
+        self.training = training
         self.prior_mean = prior_mean
         self.shots = shots
         self.ways = ways
@@ -330,34 +365,54 @@ class MetaNeuralNetwork(MetaLearner):
         self.random_state = random_state
 
     def _learn(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
-        rule = self._rule_for(tasks)
-        prior, self.seen_ = learn(
-            tasks,
-            validation,
-            rule_name=rule,
-            rule=_RULES[rule, "regression" if getattr(tasks, "kind", None) == "regression" else "classification"],
-            prior_mean=self.prior_mean,
-            shots=_shot_range(self.shots),
-            ways=self.ways,
-            categorical=tuple(self.categorical),
-            seed=int(self.random_state or 0),
-        )
+        plan = self._plan(self._method_for(tasks))
+        prior, self.seen_ = (learn_by_gradients if _by_gradients(plan) else learn)(tasks, validation, plan)
         return prior
 
     def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:
-        prior, self.seen_ = learn_on(self.prior_, getattr(self, "seen_", None), tasks)
+        seen = getattr(self, "seen_", None)
+        if seen is None:
+            raise NotMetaFittedError(
+                "meta_partial_fit needs the rows of the earlier tasks, which this prior was saved without; save with "
+                "upstairs.save(meta, path, resume=True), or meta_fit on all tasks."
+            )
+        plan = self._plan(self.prior_.settings["rule"])
+        if _by_gradients(plan):
+            prior, self.seen_ = learn_on_by_gradients(self.prior_, seen, tasks, plan)
+        else:
+            prior, self.seen_ = learn_on(self.prior_, seen, tasks, self.net)
         return prior
 
     def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> PriorEstimator:
         settings = {"guard": self.guard} | settings
         kind = settings.pop("kind", None) or (prior.settings["kind"] if prior is not None else None)
+        if prior is not None and prior.settings.get("net", {}).get("name") == "own":
+            settings = {"net": self.net} | settings
         if kind == "regression":
             return PriorNeuralNetworkRegressor(prior, **settings)
         return PriorNeuralNetworkClassifier(prior, **settings)
 
-    def _rule_for(self, tasks: TaskSet | ClassPool) -> Method:
-        if self.method not in ("auto", "bayesian-linear", "prototype"):
-            raise ValueError(f"method must be 'auto', 'bayesian-linear' or 'prototype', but is {self.method!r}.")
+    def _plan(self, method: str) -> Plan:
+        asked_net(self.net)
+        options = {} if self.options is None else dict(self.options)
+        check_options(method, options)
+        if self.training is not None and not isinstance(self.training, Training):
+            raise ValueError(f"training must be an upstairs.Training or None, but is {self.training!r}.")
+        return Plan(
+            method,
+            options,
+            self.net,
+            self.training,
+            self.prior_mean,
+            _shot_range(self.shots),
+            self.ways,
+            tuple(self.categorical),
+            int(self.random_state or 0),
+        )
+
+    def _method_for(self, tasks: TaskSet | ClassPool) -> str:
+        if self.method not in ("auto", *METHODS):
+            raise ValueError(f"method must be 'auto', {', '.join(map(repr, METHODS))}, but is {self.method!r}.")
         if self.prior_mean not in ("auto", "linear", "ridge", "boosting"):
             raise ValueError(f"prior_mean must be 'auto', 'linear', 'ridge' or 'boosting', but is {self.prior_mean!r}.")
         own = isinstance(tasks, ClassPool) or tasks.labels == "own"
@@ -375,6 +430,11 @@ class MetaNeuralNetwork(MetaLearner):
         if self.method == "auto":
             return "prototype" if own else "bayesian-linear"
         return self.method
+
+
+def _by_gradients(plan: Plan) -> bool:
+    """Whether all that is learned is trained by gradients (network features of a linear layer are a part only)."""
+    return plan.method not in CLOSED or (plan.method == "prototype" and plan.net not in (None, "auto"))
 
 
 def _shot_range(shots: Any) -> tuple[int, int] | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from upstairs.errors import StorageError
+from upstairs.errors import PriorMismatchError, StorageError
 from upstairs.learners.base import PriorEstimator
-from upstairs.learners.learn import Seen
 from upstairs.learners.meta import MetaLearner
+from upstairs.learners.seen import Seen
+from upstairs.learners.values import restored, stored
 from upstairs.prior import Prior, json_value
 from upstairs.storage import read_folder, write_folder
 
@@ -87,10 +88,17 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     write_folder(path, json_value(document), arrays, readme.format(name=name))
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], *, net: Any = None) -> Any:
     """Read back what `save` wrote: a meta-learner or an adapted model.
 
     Nothing in the folder is executed; only classes of this library are made.
+
+    Parameters
+    ----------
+    path : path-like
+    net : Equinox module, optional
+        Your own network, if the prior was learned with one: networks that are code are not stored, and the stored
+        arrays fill this template. A template that does not fit raises `PriorMismatchError`, naming the first array.
 
     Raises
     ------
@@ -105,16 +113,16 @@ def load(path: str | os.PathLike[str]) -> Any:
         )
     cls = getattr(importlib.import_module(_CLASSES[name]), name)
     try:
-        return _rebuilt(cls, document, arrays)
+        return _rebuilt(cls, document, arrays, net)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError | PriorMismatchError):
             raise
         raise StorageError(
             f"{path} is damaged ({type(error).__name__}: {error}); copy or save the folder again."
         ) from error
 
 
-def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray], net: Any) -> Any:
     groups: dict[str, dict[str, np.ndarray]] = {"prior": {}, "fitted": {}, "resume": {}}
     for key, array in arrays.items():
         kind, _, rest = key.partition("/")
@@ -127,7 +135,9 @@ def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray]) 
             raise StorageError(
                 "The settings in prior.json were changed after it was written (content hash differs); copy the folder again."
             )
-    params = {key: tuple(value) if isinstance(value, list) else value for key, value in document["params"].items()}
+    params = {key: restored(value) for key, value in document["params"].items()}
+    if net is not None:
+        params["net"] = net
     model = cls(**params)
     if issubclass(cls, MetaLearner):
         model.prior_ = prior
@@ -144,7 +154,7 @@ def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray]) 
 
 
 def _params(model: Any) -> dict[str, Any]:
-    return {key: value for key, value in model.get_params(deep=False).items() if key != "prior"}
+    return {key: stored(value) for key, value in model.get_params(deep=False).items() if key != "prior"}
 
 
 _META_README = """# A prior of upstairs ({name})

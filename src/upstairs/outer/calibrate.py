@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri
 
-from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, Prediction, Rows, log_density
+from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, PlainRule, Prediction, Rows, log_density
 from upstairs.tasks.batches import pad
 
 __all__ = ["SIZES", "interpolate", "interval_factors", "percentile", "tables_from"]
@@ -29,8 +29,10 @@ def tables_from(
     rule: AdaptationRule,
     folds: Sequence[tuple[Params, Sequence[tuple[Float[np.ndarray, "_ feature"], np.ndarray]]]],
     *,
+    plain: PlainRule,
     ways: int,
     seed: int = 0,
+    draws: int = DRAWS,
 ) -> dict[str, np.ndarray]:
     """Replay validation tasks at every size of `SIZES` that they allow.
 
@@ -40,29 +42,36 @@ def tables_from(
         The chosen rule.
     folds
         Pairs of params and encoded tasks ``(x, y)`` that these params have not seen.
+    plain
+        The plain base learner, for the odds.
     ways
         Number of shared classes, 0 for a regression or for own classes.
     seed
         Draws the support rows.
+    draws
+        Draws a size; fewer where a prediction takes long.
 
     Returns
     -------
     dict
-        ``familiarity/rows`` and ``familiarity/scores`` (size, quantile): how well validation tasks fit the prior;
+        ``familiarity/rows``, ``familiarity/tasks`` and ``familiarity/scores`` (size, quantile): how well how many
+        validation tasks fit the prior;
         ``guard/rows`` and ``guard/value``: log odds that the prior helps.
     """
-    tables: dict[str, list] = {"sizes": [], "scores": [], "odds": []}
+    tables: dict[str, list] = {"sizes": [], "tasks": [], "scores": [], "odds": []}
     tasks = sum(len(part) for _, part in folds)
-    draws = max(2, min(20, DRAWS // max(tasks, 1)))
+    repeats = max(2, min(20, draws // max(tasks, 1)))
     for size in SIZES:
         scores: list[float] = []
         wins: list[bool] = []
+        seen = 0
         for fold, (params, part) in enumerate(folds):
             rng = np.random.default_rng([seed, fold, size])
-            usable = rng.permutation([number for number, (_, y) in enumerate(part) if len(y) > size])[: DRAWS // 2]
+            usable = rng.permutation([number for number, (_, y) in enumerate(part) if len(y) > size])[: draws // 2]
             if len(usable) == 0:
                 continue
-            drawn = [_draw(*part[int(number)], size, rng, ways) for _ in range(draws) for number in usable]
+            seen += len(usable)
+            drawn = [_draw(*part[int(number)], size, rng, ways) for _ in range(repeats) for number in usable]
             support, query = (
                 Rows(*pad([pair[side] for pair in drawn], rows)) for side, rows in ((0, size), (1, QUERIES))
             )
@@ -73,10 +82,11 @@ def tables_from(
             with_prior = _losses(rule.predict(params, some, query.x[first]), query.y[first], query.mask[first])
             for loss, ((x, y), (x_new, y_new)) in zip(with_prior, drawn, strict=False):
                 if len(y_new) and (y.dtype.kind != "i" or ways or len(np.unique(y)) > 1):
-                    wins.append(bool(loss <= _own_loss(rule, x, y, x_new, y_new, ways)))
+                    wins.append(bool(loss <= _own_loss(plain, x, y, x_new, y_new, ways)))
         if len(scores) < 4:
             continue
         tables["sizes"].append(size)
+        tables["tasks"].append(seen)
         tables["scores"].append(np.quantile(scores, QUANTILES))
         tables["odds"].append(np.log((sum(wins) + 0.5) / (len(wins) - sum(wins) + 0.5)))
     if not tables["sizes"]:
@@ -84,6 +94,7 @@ def tables_from(
     sizes = np.array(tables["sizes"], dtype=np.int64)
     return {
         "familiarity/rows": sizes,
+        "familiarity/tasks": np.array(tables["tasks"], dtype=np.int64),
         "familiarity/scores": np.array(tables["scores"]),
         "guard/rows": sizes,
         "guard/value": np.array(tables["odds"]),
@@ -153,13 +164,29 @@ def interpolate(tables: Mapping[str, np.ndarray], name: str, rows: int, *, defau
 
 
 def percentile(tables: Mapping[str, np.ndarray], rows: int, scores: Float[np.ndarray, " task"]) -> np.ndarray:
-    """Share of validation tasks (0 to 100) that fitted the prior worse, for tasks with the same number of rows."""
+    """Share of tasks (0 to 100) that fit the prior worse, for tasks with the same number of rows.
+
+    Among validation tasks, as far as there are enough; what lies below all but two of them is judged by an exponential
+    tail, for being the lowest of n says no more than one in n.
+    """
     at: Int[np.ndarray, " size"] = tables["familiarity/rows"]
-    below = [np.interp(scores, line, QUANTILES, left=0.0, right=1.0) for line in tables["familiarity/scores"]]
+    tasks = tables["familiarity/tasks"] if "familiarity/tasks" in tables else np.full(len(at), 10**6)
+    below = [_share_below(scores, line, int(n)) for line, n in zip(tables["familiarity/scores"], tasks, strict=True)]
     position = float(np.interp(np.log(max(rows, 1)), np.log(at), np.arange(len(at))))
     low = int(position)
     high = min(low + 1, len(at) - 1)
     return 100.0 * ((1.0 - position + low) * below[low] + (position - low) * below[high])
+
+
+def _share_below(
+    scores: Float[np.ndarray, " task"], line: Float[np.ndarray, " quantile"], tasks: int
+) -> Float[np.ndarray, " task"]:
+    found = np.interp(scores, line, QUANTILES, left=0.0, right=1.0)
+    place = int(np.ceil(100 * min(2.0 / tasks, 0.25))) if tasks < len(line) else 1
+    upper = min(4 * place, 50)
+    decay = max(float(line[upper] - line[place]) / np.log(upper / place), 1e-12)
+    tail = QUANTILES[place] * np.exp(np.minimum(scores - line[place], 0.0) / decay)
+    return np.where(scores < line[place], tail, found)
 
 
 _Part = tuple[np.ndarray, np.ndarray]
@@ -182,13 +209,11 @@ def _losses(predicted: Prediction, y: np.ndarray, mask: np.ndarray) -> Float[np.
     return np.where(mask, line, 0.0).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
 
 
-def _own_loss(
-    rule: AdaptationRule, x: np.ndarray, y: np.ndarray, x_new: np.ndarray, y_new: np.ndarray, ways: int
-) -> float:
+def _own_loss(plain: PlainRule, x: np.ndarray, y: np.ndarray, x_new: np.ndarray, y_new: np.ndarray, ways: int) -> float:
     """Loss of the plain base learner, fitted to the support rows alone."""
-    own = rule.own_params(x, y, ways or (int(y.max()) + 1 if y.dtype.kind == "i" else 0))
-    state = rule.adapt(own, Rows(x[None], y[None], np.ones((1, len(y)), dtype=bool)))
-    predicted = rule.predict(own, state, x_new[None])
+    own = plain.own_params(x, y, ways or (int(y.max()) + 1 if y.dtype.kind == "i" else 0))
+    state = plain.adapt(own, Rows(x[None], y[None], np.ones((1, len(y)), dtype=bool)))
+    predicted = plain.predict(own, state, x_new[None])
     return float(_losses(predicted, y_new[None], np.ones((1, len(y_new)), dtype=bool))[0])
 
 

@@ -6,34 +6,56 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from upstairs.inner.gaussian import factor
 from upstairs.outer.empirical_bayes import learn_gaussian, moments
 from upstairs.outer.laplace_em import learn_logistic
 from upstairs.outer.pooling import Data
 
+MOST_FEATURES = 100_000
 SPREADS = ("level", "diagonal", "full")
 """What differs between tasks: the level (and the weight of m), every weight on its own, or all together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One form of the prior: the pooled prediction it uses, and what may differ between tasks."""
+    """One form of the prior: the columns its weights belong to, and what may differ between tasks.
+
+    ``features`` is ``"raw"``: weights of ``[1, x, m(x)]``, or ``"network"``: weights of ``[1, h(x)]``. ``pooled`` says
+    what ``m`` is.
+    """
 
     pooled: str
     spread: str
+    features: str = "raw"
 
     @property
     def name(self) -> str:
         """Short name for reports."""
+        if self.features == "network":
+            return f"network, {self.spread}"
         return f"{'linear' if self.pooled == 'none' else self.pooled}, {self.spread}"
+
+    def places(self, inputs: int, pooled: int) -> Int[np.ndarray, " column"]:
+        """Where the candidate's columns stand among all columns ``[1, x, m(x), h(x)]``; h comes last and is open.
+
+        Examples
+        --------
+        >>> Candidate("boosting", "full").places(2, 1).tolist()
+        [0, 1, 2, 3]
+        >>> Candidate("none", "full", "network").places(2, 1)[:3].tolist()
+        [0, 4, 5]
+        """
+        if self.features == "network":
+            return np.concatenate([[0], np.arange(1 + inputs + pooled, 1 + inputs + pooled + MOST_FEATURES)])
+        return np.arange(1 + inputs + (0 if self.pooled == "none" else pooled))
 
 
 def learn_candidate(
-    candidate: Candidate, data: Data, pooled: Float[np.ndarray, "row output"] | None
+    candidate: Candidate, data: Data, told: Float[np.ndarray, "row output"] | None
 ) -> dict[str, np.ndarray]:
-    """Learn the weights' prior of one candidate on standardised columns ``[1, x, pooled]``.
+    """Learn the weights' prior of one candidate on standardised columns.
 
     Parameters
     ----------
@@ -41,17 +63,18 @@ def learn_candidate(
         The form.
     data
         Training rows, standardised.
-    pooled
-        Pooled predictions of the rows by models that have not seen the task, or None.
+    told
+        Pooled predictions of the rows by models that have not seen the task, features of a network, or None.
 
     Returns
     -------
     dict
         ``mean`` and ``factor``, and for a regression ``noise``, of one component.
     """
-    extra = 0 if pooled is None else pooled.shape[1]
-    columns = [np.ones((len(data.x), 1)), data.x] + ([] if pooled is None else [pooled])
-    phi = np.concatenate(columns, axis=1)
+    extra = 0 if told is None else told.shape[1]
+    columns = [np.ones((len(data.x), 1))]
+    columns += [data.x] if candidate.features == "raw" else []
+    phi = np.concatenate(columns + ([] if told is None else [told]), axis=1)
     shift, scale = phi.mean(axis=0), phi.std(axis=0)
     shift[0], scale[0] = 0.0, 1.0
     scale = np.where(scale > 1e-9, scale, 1.0)
@@ -86,7 +109,7 @@ def learn_candidate(
     return {
         "weight": np.ones(1),
         "mean": (logistic.mean @ back.T)[None],
-        "factor": np.stack([_widen(part, width, rank) for part in factors])[None],
+        "factor": np.stack([np.pad(part, [(0, 0), (0, rank - part.shape[1])]) for part in factors])[None],
     }
 
 
@@ -98,23 +121,36 @@ def pad_rows(rows: Shaped[np.ndarray, "row column"], offsets: np.ndarray) -> Flo
     return out
 
 
-def _widen(part: np.ndarray, columns: int, rank: int) -> np.ndarray:
-    return np.pad(part, [(0, 0)] * (part.ndim - 2) + [(0, columns - part.shape[-2]), (0, rank - part.shape[-1])])
+def mixture(
+    parts: Sequence[Mapping[str, np.ndarray]], weights: Sequence[float], places: Sequence[Int[np.ndarray, " _"]]
+) -> dict[str, np.ndarray]:
+    """Join priors into a mixture over all columns; a part gives no weight to columns that are not its own.
 
-
-def mixture(parts: Sequence[Mapping[str, np.ndarray]], weights: Sequence[float]) -> dict[str, np.ndarray]:
-    """Join priors into a mixture; a part without the pooled column gives it no weight."""
-    columns = max(part["mean"].shape[-1] for part in parts)
+    Parameters
+    ----------
+    parts, weights
+        Priors and their weights.
+    places
+        Where the columns of each stand among all (`Candidate.places`; more than there are columns are ignored).
+    """
+    own = [place[: part["mean"].shape[-1]] for part, place in zip(parts, places, strict=True)]
+    columns = 1 + max(int(place.max()) for place in own)
     rank = max(part["factor"].shape[-1] for part in parts)
+
+    def spread(array: np.ndarray, place: np.ndarray, axis: int) -> np.ndarray:
+        out = np.zeros((*array.shape[:axis], columns, *array.shape[axis:][1:]))
+        out[(slice(None),) * axis + (place,)] = array
+        return out
+
+    means = [spread(part["mean"], place, part["mean"].ndim - 1) for part, place in zip(parts, own, strict=True)]
+    factors = []
+    for part, place in zip(parts, own, strict=True):
+        wide = np.pad(part["factor"], [(0, 0)] * (part["factor"].ndim - 1) + [(0, rank - part["factor"].shape[-1])])
+        factors.append(spread(wide, place, wide.ndim - 2))
     joined = {
         "weight": np.concatenate([w * np.asarray(part["weight"]) for w, part in zip(weights, parts, strict=True)]),
-        "mean": np.concatenate(
-            [
-                np.pad(part["mean"], [(0, 0)] * (part["mean"].ndim - 1) + [(0, columns - part["mean"].shape[-1])])
-                for part in parts
-            ]
-        ),
-        "factor": np.concatenate([_widen(part["factor"], columns, rank) for part in parts]),
+        "mean": np.concatenate(means),
+        "factor": np.concatenate(factors),
     }
     if "noise" in parts[0]:
         joined["noise"] = np.concatenate([part["noise"] for part in parts])

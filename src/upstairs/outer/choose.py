@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from upstairs.inner.gaussian import BayesianLinear
 from upstairs.inner.logistic import BayesianLogistic
-from upstairs.inner.pooled import pooled_prediction
+from upstairs.inner.pooled import pooled_prediction, width
 from upstairs.inner.rule import AdaptationRule, Gaussian, Rows
 from upstairs.outer.candidates import SPREADS, Candidate, in_units, learn_candidate, mixture
+from upstairs.outer.network_features import NetworkFeatures, mapped
 from upstairs.outer.pooling import Data, Pooling, make_folds
+from upstairs.outer.training import Training
+
+if TYPE_CHECKING:
+    from upstairs.nets.build import Net
 
 __all__ = ["Choice", "choose", "relearn", "rule_of"]
 
@@ -57,10 +62,10 @@ def rule_of(kind: str) -> AdaptationRule:
 
 @dataclass(frozen=True, slots=True)
 class _Learned:
-    """Candidates learned on the same tasks: their params, and the pooled arrays each of them uses."""
+    """Candidates learned on the same tasks: their params, and the arrays of the pooled model or network each uses."""
 
     params: list[dict[str, np.ndarray]]
-    pooled: list[dict[str, np.ndarray]]
+    extra: list[dict[str, np.ndarray]]
 
 
 def choose(
@@ -74,6 +79,9 @@ def choose(
     shots: int | tuple[int, int] | None = None,
     prior_mean: str = "auto",
     spread: str = "auto",
+    net: Net | None = None,
+    only_net: bool = False,
+    training: Training | None = None,
     validation: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     random_state: int = 0,
 ) -> Choice:
@@ -96,6 +104,10 @@ def choose(
         Pooled prediction: ``"none"``, ``"ridge"``, ``"boosting"`` or ``"auto"``.
     spread
         What differs between tasks: ``"level"``, ``"diagonal"``, ``"full"`` or ``"auto"``.
+    net, training
+        A network whose features are a further candidate (regression), and how it is trained.
+    only_net
+        Whether features of the network are the only candidates.
     validation
         ``(x, y, offsets)`` of validation tasks; without them folds over the training tasks serve.
     random_state
@@ -110,11 +122,12 @@ def choose(
         groups = np.arange(len(offsets) - 1)
     most = FOLDS if len(groups) > FEW else FOLDS_FOR_FEW
     data = Data(x, target, offsets, make_folds(groups, most, random_state), kind, ways, random_state)
-    candidates = _candidates(prior_mean, spread, len(offsets) - 1)
+    candidates = _candidates(prior_mean, spread, len(offsets) - 1, net is not None, only_net)
     pooling = {name: Pooling(data, name) for name in {c.pooled for c in candidates} - {"none"}}
+    network = None if net is None else NetworkFeatures(data, net, training)
     everything = frozenset(data.fold.tolist())
     rule = rule_of(kind)
-    whole = _learn(candidates, data, pooling, everything)
+    whole = _learn(candidates, data, pooling, network, everything)
     parts: list[tuple[_Learned, np.ndarray]] = []
     tables = []
     if validation is not None:
@@ -123,22 +136,24 @@ def choose(
             held = (held[0], _standardised(held[1], kind, center, scale), held[2])
         test = Data(*held, np.zeros(len(held[2]) - 1, dtype=np.int64), kind, ways, random_state)
         parts.append((whole, np.arange(len(held[2]) - 1)))
-        tables.append(_losses(rule, whole, test, shots))
+        tables.append(_losses(rule, candidates, whole, test, shots, net))
     else:
         for fold in sorted(everything):
-            learned = _learn(candidates, data, pooling, everything - {fold})
+            learned = _learn(candidates, data, pooling, network, everything - {fold})
             parts.append((learned, np.flatnonzero(data.fold == fold)))
-            tables.append(_losses(rule, learned, data.part({fold}), shots))
+            tables.append(_losses(rule, candidates, learned, data.part({fold}), shots, net))
     sizes = sorted({size for table in tables for size in table})
     losses = {size: np.concatenate([table[size] for table in tables if size in table], axis=1) for size in sizes}
     weights, report, reason = _decide(candidates, losses, kind)
 
     def assemble(learned: _Learned) -> dict[str, np.ndarray]:
         used = [k for k in range(len(candidates)) if weights[k] > 0]
-        params = mixture([learned.params[k] for k in used], [weights[k] for k in used])
-        params = in_units(params, center, scale) if kind == "regression" else params
-        pooled = next((learned.pooled[k] for k in used if learned.pooled[k]), {})
-        return params | pooled
+        extra: dict[str, np.ndarray] = {}
+        for k in used:
+            extra |= learned.extra[k]
+        places = [candidates[k].places(x.shape[1], width(extra)) for k in used]
+        params = mixture([learned.params[k] for k in used], [weights[k] for k in used], places)
+        return (in_units(params, center, scale) if kind == "regression" else params) | extra
 
     chosen = [candidates[k] for k in range(len(candidates)) if weights[k] > 0]
     settings = {
@@ -146,7 +161,7 @@ def choose(
         "kind": kind,
         "ways": int(ways),
         "prior_mean": next((c.pooled for c in chosen if c.pooled != "none"), "none"),
-        "candidates": [{"pooled": c.pooled, "spread": c.spread} for c in chosen],
+        "candidates": [asdict(c) for c in chosen],
     }
     folds = [(assemble(learned), tasks) for learned, tasks in parts]
     return Choice(settings, assemble(whole), report, reason, folds)
@@ -158,8 +173,9 @@ def relearn(
     x: Float[np.ndarray, "row feature"],
     y: Shaped[np.ndarray, " row"],
     offsets: Int[np.ndarray, " boundary"],
+    net: Net | None = None,
 ) -> dict[str, np.ndarray]:
-    """Learn the weights' prior anew from (more) tasks; the form of the prior and its pooled model stay.
+    """Learn the weights' prior anew from (more) tasks; the form of the prior, its pooled model and network stay.
 
     Parameters
     ----------
@@ -167,6 +183,8 @@ def relearn(
         Of an earlier ``Choice``.
     x, y, offsets
         Encoded rows of all tasks.
+    net
+        The network, if there is one that NumPy cannot evaluate.
     """
     kind = settings["kind"]
     center, scale = _units(y, kind)
@@ -174,13 +192,11 @@ def relearn(
     offsets = np.asarray(offsets, dtype=np.int64)
     fold = np.zeros(len(offsets) - 1, dtype=np.int64)
     data = Data(np.asarray(x, dtype=float), target, offsets, fold, kind, settings["ways"], 0)
-    arrays = {name: value for name, value in params.items() if name.startswith("pooled/")}
-    predicted = pooled_prediction(arrays, data.x) if arrays else None
-    parts = [
-        learn_candidate(Candidate(**c), data, None if c["pooled"] == "none" else predicted)
-        for c in settings["candidates"]
-    ]
-    joined = mixture(parts, list(params["weight"]))
+    arrays = {name: value for name, value in params.items() if name.startswith(("pooled/", "hidden/", "net/"))}
+    candidates = [Candidate(**entry) for entry in settings["candidates"]]
+    parts = [learn_candidate(c, data, _told(c, arrays, data.x, net)) for c in candidates]
+    places = [c.places(x.shape[1], width(arrays)) for c in candidates]
+    joined = mixture(parts, list(params["weight"]), places)
     return (in_units(joined, center, scale) if kind == "regression" else joined) | arrays
 
 
@@ -196,16 +212,25 @@ def _standardised(y: Shaped[np.ndarray, " row"], kind: str, center: float, scale
     return (np.asarray(y, dtype=float) - center) / scale if kind == "regression" else np.asarray(y, dtype=np.int64)
 
 
-def _candidates(prior_mean: str, spread: str, tasks: int) -> list[Candidate]:
+def _candidates(prior_mean: str, spread: str, tasks: int, net: bool, only_net: bool) -> list[Candidate]:
+    if only_net:
+        return [
+            Candidate("none", part, "network") for part in (("diagonal", "full") if spread == "auto" else (spread,))
+        ]
     means = ("none", "boosting") if prior_mean == "auto" else (prior_mean,)
     if prior_mean == "auto" and tasks < FEWEST_TASKS_TO_POOL:
         means = ("none",)
     spreads = SPREADS if spread == "auto" else (spread,)
-    return [Candidate(mean, part) for mean in means for part in spreads]
+    found = [Candidate(mean, part) for mean in means for part in spreads]
+    return [*found, Candidate("none", "full", "network")] if net else found
 
 
 def _learn(
-    candidates: Sequence[Candidate], data: Data, pooling: Mapping[str, Pooling], folds: frozenset[int]
+    candidates: Sequence[Candidate],
+    data: Data,
+    pooling: Mapping[str, Pooling],
+    network: NetworkFeatures | None,
+    folds: frozenset[int],
 ) -> _Learned:
     """Learn every candidate on the tasks of some folds."""
     part = data.part(folds)
@@ -214,8 +239,11 @@ def _learn(
         predictions, trees = pool.out_of_fold(folds)
         seen[name] = (predictions, pool.arrays(folds, trees))
     params, arrays = [], []
+    if network is not None:
+        learned = network.arrays(folds)
+        seen["network"] = mapped(network.net, learned, part.x), learned
     for candidate in candidates:
-        told, extra = seen[candidate.pooled]
+        told, extra = seen[candidate.pooled if candidate.features == "raw" else candidate.features]
         params.append(learn_candidate(candidate, part, told))
         arrays.append(extra)
     return _Learned(params, arrays)
@@ -237,15 +265,30 @@ def sizes_for(shots: int | tuple[int, int] | None, kind: str = "regression") -> 
     return tuple(sorted({round(float(v)) for v in np.geomspace(low, high, 4)}))
 
 
+def _told(
+    candidate: Candidate, arrays: Mapping[str, np.ndarray], x: Float[np.ndarray, "row feature"], net: Net | None
+) -> np.ndarray | None:
+    """What a candidate is told about rows beside their own columns."""
+    if candidate.features == "network":
+        return mapped(net, arrays, x)
+    return None if candidate.pooled == "none" else pooled_prediction(arrays, x)
+
+
 def _losses(
-    rule: AdaptationRule, learned: _Learned, test: Data, shots: int | tuple[int, int] | None
+    rule: AdaptationRule,
+    candidates: Sequence[Candidate],
+    learned: _Learned,
+    test: Data,
+    shots: int | tuple[int, int] | None,
+    net: Net | None,
 ) -> dict[int, Float[np.ndarray, "candidate task"]]:
     """Loss of every candidate on unseen tasks by number of support rows: squared error, or log loss."""
     counts = np.diff(test.offsets)
-    inputs, rules = [], []
-    for params, arrays in zip(learned.params, learned.pooled, strict=True):
-        inputs.append(np.column_stack([test.x, pooled_prediction(arrays, test.x)]) if arrays else test.x)
-        rules.append(params)
+    inputs = []
+    for candidate, arrays in zip(candidates, learned.extra, strict=True):
+        told = _told(candidate, arrays, test.x, net)
+        parts = [test.x] if candidate.features == "raw" else []
+        inputs.append(np.concatenate(parts + ([] if told is None else [told]), axis=1))
     found = {}
     for size in sizes_for(shots, test.kind):
         usable = np.flatnonzero(counts > size)
@@ -262,7 +305,7 @@ def _losses(
         support, query = index[:, :size], index[:, size:]
         real = query >= 0
         loss = np.empty((len(inputs), len(usable)))
-        for k, (x, params) in enumerate(zip(inputs, rules, strict=True)):
+        for k, (x, params) in enumerate(zip(inputs, learned.params, strict=True)):
             state = rule.adapt(params, Rows(x[support], test.y[support], np.ones(support.shape, dtype=bool)))
             predicted = rule.predict(params, state, x[query])
             if isinstance(predicted, Gaussian):

@@ -36,10 +36,10 @@ class Draw(abc.ABC):
 class TaskDraw(Draw):
     """Some tasks a step, in random order without repetition; support and query rows of a task are disjoint.
 
+    Draws from `flat_data`.
+
     Parameters
     ----------
-    tasks : int
-        Tasks in the data.
     batch : int
         Tasks a step.
     shots : (int, int)
@@ -48,23 +48,19 @@ class TaskDraw(Draw):
         Most query rows.
     """
 
-    tasks: int
     batch: int
     shots: tuple[int, int]
     queries: int
 
     def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
         """Gather the rows of a step."""
-        chosen = choose_tasks(seed, step, self.tasks, self.batch, jnp)
-        low, high = self.shots
-        number = visits(step, self.tasks, self.batch, jnp)
-        shots = (
-            high if low == high else integers(seed, _SHOTS, number, chosen, low=low, high=high, size=1, xp=jnp)[..., 0]
-        )
         data = {name: jnp.asarray(array) for name, array in data.items()}
+        chosen = choose_tasks(seed, step, data["tasks"], self.batch, jnp)
+        number = visits(step, data["tasks"], self.batch, jnp)
+        shots = _shots(self.shots, seed, number, chosen)
         begin = data["offsets"][chosen]
         counts = data["offsets"][chosen + 1] - begin
-        rows = choose_rows(seed, number, chosen, counts, high, self.queries, jnp, shots=shots)
+        rows = choose_rows(seed, number, chosen, counts, self.shots[1], self.queries, jnp, shots=shots)
         parts = []
         for index, mask in ((rows.support, rows.support_mask), (rows.query, rows.query_mask)):
             where = begin[:, None] + index
@@ -75,44 +71,55 @@ class TaskDraw(Draw):
 @final
 @dataclass(frozen=True)
 class EpisodeDraw(Draw):
-    """Some N-way K-shot episodes a step, from arrays ``x`` (class, example, ...) with ``counts`` (class,).
+    """Some N-way K-shot episodes a step, from the classes of a pool, or of one task a time (`pool_data`).
 
-    The number of an episode's task, for errors, is that of its first class.
+    Classes stand in random order, so that a class number means nothing beyond its episode. An episode of a task with
+    fewer classes than ``ways`` has fewer; its task number, for errors, is that of its first class.
 
     Parameters
     ----------
-    classes : int
-        Classes in the data.
     batch : int
         Episodes a step.
-    ways, shots, queries : int
-        Classes an episode, support rows and query rows a class.
+    ways : int
+        Classes an episode.
+    shots : (int, int)
+        Least and most support rows a class; drawn for each episode.
+    queries : int
+        Most query rows a class.
     rotations : int
         1, or 4: images turned by 90, 180 and 270 degrees count as further classes.
     """
 
-    classes: int
     batch: int
     ways: int
-    shots: int
+    shots: tuple[int, int]
     queries: int
     rotations: int = 1
 
     def __post_init__(self) -> None:
-        if self.classes * self.rotations < self.ways:
-            raise TaskError(f"ways={self.ways} asks for more classes than the pool has, {self.classes}; ask for fewer.")
         if self.rotations not in (1, 4):
             raise TaskError(f"rotations must be 1 or 4, but is {self.rotations}.")
 
     def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
-        """Gather the images of a step."""
-        episode = jnp.asarray(step, jnp.uint32) * np.uint32(self.batch) + jnp.arange(self.batch, dtype=jnp.uint32)
-        places = jnp.broadcast_to(jnp.arange(self.ways), (self.batch, self.ways))
-        chosen = shuffled(seed, _CLASSES, episode, index=places, n=self.classes * self.rotations, xp=jnp)
-        base, turn = chosen // self.rotations, chosen % self.rotations
+        """Gather the examples of a step."""
         data = {name: jnp.asarray(array) for name, array in data.items()}
+        tasks, classes = len(data["owners"]) - 1, len(data["counts"]) * self.rotations
+        if tasks == 1 and classes < self.ways:
+            raise TaskError(f"ways={self.ways} asks for more classes than the pool has, {classes}; ask for fewer.")
+        episode = jnp.asarray(step, jnp.uint32) * np.uint32(self.batch) + jnp.arange(self.batch, dtype=jnp.uint32)
+        owner = choose_tasks(seed, step, tasks, self.batch, jnp) if tasks > 1 else jnp.zeros(self.batch, jnp.int32)
+        first = data["owners"][owner] * self.rotations
+        available = data["owners"][owner + 1] * self.rotations - first
+        place = jnp.arange(self.ways, dtype=jnp.int32)
+        places = jnp.broadcast_to(place, (self.batch, self.ways))
+        chosen = first[:, None] + shuffled(seed, _CLASSES, episode, index=places, n=available, xp=jnp)
+        base, turn = chosen // self.rotations, chosen % self.rotations
+        shots = _shots(self.shots, seed, episode, owner)
         counts = data["counts"][base]
-        rows = choose_rows(seed, episode[:, None], chosen, counts, self.shots, self.queries, jnp)
+        rows = choose_rows(
+            seed, episode[:, None], chosen, counts, self.shots[1], self.queries, jnp, shots=jnp.reshape(shots, (-1, 1))
+        )
+        real = (place < available[:, None])[..., None]
         parts = []
         for index, mask in ((rows.support, rows.support_mask), (rows.query, rows.query_mask)):
             x = data["x"][base[..., None], index]
@@ -120,20 +127,36 @@ class EpisodeDraw(Draw):
             if self.rotations > 1:
                 x = _turned(x, turn[..., None])
             x = x.reshape(self.batch, -1, *x.shape[3:])
-            y = jnp.broadcast_to(jnp.arange(self.ways)[:, None], index.shape[1:])
+            y = jnp.broadcast_to(place[:, None], index.shape[1:])
             y = jnp.broadcast_to(y.reshape(-1), (self.batch, y.size))
-            parts.append(TaskRows(x, y, mask.reshape(self.batch, -1)))
+            parts.append(TaskRows(x, y, (mask & real).reshape(self.batch, -1)))
         return base[:, 0], parts[0], parts[1]
 
 
-def flat_data(rows: FlatRows) -> dict[str, np.ndarray]:
-    """Arrays for `TaskDraw`: features in float32, targets in float32 or class numbers in int32."""
+def flat_data(rows: FlatRows, room: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
+    """Arrays for `TaskDraw`: features in float32, targets in float32 or class numbers in int32.
+
+    Parameters
+    ----------
+    rows : FlatRows
+    room : (int, int), optional
+        Tasks and rows that there is to be room for: parts of one data set then share a compiled program.
+    """
+    tasks, count = (len(rows), len(rows.y)) if room is None else room
     y = rows.y.astype(np.int32 if rows.y.dtype.kind in "iub" else np.float32)
-    return {"x": rows.x.astype(np.float32), "y": y, "offsets": rows.offsets.astype(np.int32)}
+    return {
+        "x": np.pad(rows.x.astype(np.float32), ((0, count - len(y)), (0, 0))),
+        "y": np.pad(y, (0, count - len(y))),
+        "offsets": np.pad(rows.offsets.astype(np.int32), (0, tasks - len(rows)), mode="edge"),
+        "tasks": np.asarray(len(rows), np.int32),
+    }
 
 
 def pool_data(
-    x: Shaped[np.ndarray, "row ..."], codes: Int[np.ndarray, " row"], inputs: tuple[int, ...] | None = None
+    x: Shaped[np.ndarray, "row ..."],
+    codes: Int[np.ndarray, " row"],
+    inputs: tuple[int, ...] | None = None,
+    owners: Int[np.ndarray, " class"] | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays for `EpisodeDraw` from examples and their class numbers 0, 1, ...; bytes stay bytes (0 to 255).
 
@@ -143,6 +166,8 @@ def pool_data(
     codes : array of shape (row,)
     inputs : tuple of int, optional
         The shape that one example is to have, such as ``(28, 28, 1)``.
+    owners : array of shape (class,), optional
+        The task that every class belongs to, in ascending order; None: any classes may meet in an episode.
 
     Examples
     --------
@@ -157,7 +182,17 @@ def pool_data(
     order = np.argsort(codes, kind="stable")
     place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
     out[codes[order], place] = kept[order].reshape(len(order), *shape)
-    return {"x": out, "counts": counts.astype(np.int32)}
+    sizes = [len(counts)] if owners is None else np.unique(owners, return_counts=True)[1].tolist()
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return {"x": out, "counts": counts.astype(np.int32), "owners": bounds}
+
+
+def _shots(shots: tuple[int, int], seed: Any, *counters: Any) -> Any:
+    """Draw the number of support rows of every task, where it may differ."""
+    low, high = shots
+    if low == high:
+        return jnp.full(jnp.broadcast_shapes(*(jnp.shape(counter) for counter in counters)), high, jnp.int32)
+    return integers(seed, _SHOTS, *counters, low=low, high=high, size=1, xp=jnp)[..., 0]
 
 
 def _turned(x: Float[Array, "task way row height width channel"], turn: Int[Array, "task way 1"]) -> Array:

@@ -13,7 +13,7 @@ from upstairs.inner.prototype import Prototype
 from upstairs.inner.rule import Params, Rows
 from upstairs.tasks.batches import pad
 
-__all__ = ["Classes", "MetricChoice", "choose_metric", "relearn_metric"]
+__all__ = ["Classes", "Episode", "MetricChoice", "choose_metric", "draw_episodes", "relearn_metric"]
 
 SHRINKAGE = (1.0, 0.5, 0.1)
 """Shares of a multiple of the identity in the within-class covariance; 1 is the plain distance."""
@@ -64,9 +64,17 @@ def relearn_metric(
 
 
 @dataclass(frozen=True, slots=True)
-class _Episode:
+class Episode:
+    """Support and query rows with their class numbers."""
+
     support: tuple[np.ndarray, np.ndarray]
     query: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """All rows together."""
+        (x, y), (more_x, more_y) = self.support, self.query
+        return np.concatenate([x, more_x]), np.concatenate([y, more_y])
 
 
 def choose_metric(
@@ -102,9 +110,9 @@ def choose_metric(
     candidates = [(share, pull) for share in SHRINKAGE for pull in PULLS]
     losses = np.zeros((len(folds), len(candidates), len(TEMPERATURES)))
     errors = np.zeros(len(candidates))
-    draws: list[list[_Episode]] = []
+    draws: list[list[Episode]] = []
     for fold, (train, held) in enumerate(folds):
-        drawn = _draw(held, shots, ways, -(-episodes // len(folds)), np.random.default_rng([seed, fold]))
+        drawn = draw_episodes(held, shots, ways, -(-episodes // len(folds)), np.random.default_rng([seed, fold]))
         draws.append(drawn)
         for number, (share, pull) in enumerate(candidates):
             params = _learn(train, raw_scale, share, pull, 1.0)
@@ -137,7 +145,7 @@ def choose_metric(
     held_out = [
         (
             _learn(train, raw_scale, share, pull, temperature),
-            [_whole(episode) for episode in drawn],
+            [episode.whole for episode in drawn],
         )
         for (train, _), drawn in zip(folds, draws, strict=True)
     ]
@@ -199,14 +207,15 @@ def _folds(group: Int[np.ndarray, " way"], folds: int, seed: int) -> list[tuple[
     return [(train, held) for train, held in found if len(train) and len(held)]
 
 
-def _draw(
+def draw_episodes(
     classes: Classes, shots: tuple[int, int], ways: int | None, episodes: int, rng: np.random.Generator
-) -> list[_Episode]:
+) -> list[Episode]:
+    """Draw episodes, task after task: ``ways`` classes (None: up to 5), and ``shots`` support rows of each."""
     counts = np.bincount(classes.y, minlength=len(classes.owner))
     rows_of = np.split(np.argsort(classes.y, kind="stable"), np.cumsum(counts)[:-1])
     pools = [np.flatnonzero((classes.owner == owner) & (counts >= shots[0] + 1)) for owner in np.unique(classes.owner)]
     pools = [pool for pool in pools if len(pool) >= 2]
-    drawn: list[_Episode] = []
+    drawn: list[Episode] = []
     for number in range(episodes if pools else 0):
         pool = pools[number % len(pools)]
         chosen = rng.choice(pool, size=min(ways or 5, len(pool)), replace=False)
@@ -216,7 +225,7 @@ def _draw(
             taken = min(int(rng.integers(shots[0], shots[1] + 1)), len(rows) - 1)
             support.append(rows[:taken])
             query.append(rows[taken : taken + 15])
-        drawn.append(_Episode(_part(classes, support), _part(classes, query)))
+        drawn.append(Episode(_part(classes, support), _part(classes, query)))
     return drawn
 
 
@@ -224,12 +233,7 @@ def _part(classes: Classes, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.
     return classes.x[np.concatenate(rows)], np.repeat(np.arange(len(rows)), [len(part) for part in rows])
 
 
-def _whole(episode: _Episode) -> tuple[np.ndarray, np.ndarray]:
-    (x, y), (more_x, more_y) = episode.support, episode.query
-    return np.concatenate([x, more_x]), np.concatenate([y, more_y])
-
-
-def _distances(params: Params, episode: _Episode) -> tuple[np.ndarray, np.ndarray]:
+def _distances(params: Params, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances (row, way) times the base temperature, read off the rule itself."""
     x, y, mask = pad([episode.support], len(episode.support[1]))
     rule = Prototype()

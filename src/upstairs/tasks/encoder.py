@@ -102,6 +102,17 @@ class Encoder:
         return cls(columns, named=isinstance(X, Table))
 
     @classmethod
+    def uniform(cls, columns: int, *, center: float = 0.0, scale: float = 1.0) -> Encoder:
+        """One centre and scale for all columns of an array, as pixels want it.
+
+        Examples
+        --------
+        >>> Encoder.uniform(2, scale=255.0).encode(np.array([[0.0, 255.0]])).tolist()
+        [[0.0, 1.0]]
+        """
+        return cls([Column(f"x{n}", "number", center, scale) for n in range(columns)], named=False)
+
+    @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Encoder:
         """Rebuild an encoder from what `spec` wrote."""
         columns = [Column(**{**entry, "categories": tuple(entry.get("categories", ()))}) for entry in spec["columns"]]

@@ -144,18 +144,28 @@ def shuffled(seed: Any, *counters: Any, index: Any, n: Any, xp: Any = np) -> Int
     """
     words = random_bits(seed, *counters, size=2 * _ROUNDS, xp=xp)
     n = xp.maximum(_word(n, xp)[..., None], np.uint32(1))
-    pivots = words[..., :_ROUNDS] % n
     x = xp.minimum(_word(index, xp), n - np.uint32(1))
-    for r in range(_ROUNDS):
-        pivot = pivots[..., r : r + 1]
+    pivots = words[..., :_ROUNDS] % n
+    x = xp.broadcast_to(x, np.broadcast_shapes(x.shape, (*pivots.shape[:-1], 1)))
+    rounds = (xp.moveaxis(pivots, -1, 0)[..., None], xp.moveaxis(words[..., _ROUNDS:], -1, 0)[..., None])
+
+    def once(x: Any, one: tuple[Any, Any]) -> tuple[Any, None]:
+        pivot, word = one
         partner = xp.where(pivot >= x, pivot - x, pivot + (n - x))
-        pair = xp.maximum(x, partner) * np.uint32(0x9E3779B9)
-        swap = _avalanche(pair + words[..., _ROUNDS + r : _ROUNDS + r + 1]) >> np.uint32(31)
-        x = xp.where(swap == np.uint32(1), partner, x)
+        swap = _avalanche(xp.maximum(x, partner) * np.uint32(0x9E3779B9) + word) >> np.uint32(31)
+        return xp.where(swap == np.uint32(1), partner, x), None
+
+    if xp is np:
+        for one in zip(*rounds, strict=True):
+            x, _ = once(x, one)
+    else:
+        import jax
+
+        x, _ = jax.lax.scan(once, x, rounds)  # one small body: compiles in a third of the time, and runs faster too
     return x.astype(xp.int32)
 
 
-def choose_tasks(seed: Any, step: Any, n_tasks: int, batch: int, xp: Any = np) -> Int32[Any, "*step {batch}"]:
+def choose_tasks(seed: Any, step: Any, n_tasks: Any, batch: int, xp: Any = np) -> Int32[Any, "*step {batch}"]:
     """Choose the tasks of one step: walk through all tasks in random order, then again in a new order.
 
     After any number of steps no task was used more than one time oftener than another. A task can stand twice in a
@@ -165,8 +175,10 @@ def choose_tasks(seed: Any, step: Any, n_tasks: int, batch: int, xp: Any = np) -
     ----------
     step : int or array of integers of shape (*step)
         ``(step + 1) * batch`` must stay below 2**32.
-    n_tasks, batch : int
-        Tasks in all, and tasks a step.
+    n_tasks : int or array of integers
+        Tasks in all; in a compiled program an array, so that another number needs no other program.
+    batch : int
+        Tasks a step.
 
     Raises
     ------
@@ -178,12 +190,11 @@ def choose_tasks(seed: Any, step: Any, n_tasks: int, batch: int, xp: Any = np) -
     >>> np.sort(np.concatenate([choose_tasks(0, step, n_tasks=6, batch=2) for step in range(3)])).tolist()
     [0, 1, 2, 3, 4, 5]
     """
-    place = _places(step, n_tasks, batch, xp)
-    walk = place // np.uint32(n_tasks)
-    return shuffled(seed, _TASKS, walk, index=(place % np.uint32(n_tasks))[..., None], n=n_tasks, xp=xp)[..., 0]
+    place, count = _places(step, n_tasks, batch, xp), _word(n_tasks, xp)
+    return shuffled(seed, _TASKS, place // count, index=(place % count)[..., None], n=n_tasks, xp=xp)[..., 0]
 
 
-def visits(step: Any, n_tasks: int, batch: int, xp: Any = np) -> Int32[Any, "*step {batch}"]:
+def visits(step: Any, n_tasks: Any, batch: int, xp: Any = np) -> Int32[Any, "*step {batch}"]:
     """Tell how often each task of ``choose_tasks(seed, step, ...)`` had been chosen before.
 
     Task and visit together never repeat in a run; as ``step`` of `choose_rows` they give fresh rows each time, also
@@ -194,7 +205,7 @@ def visits(step: Any, n_tasks: int, batch: int, xp: Any = np) -> Int32[Any, "*st
     >>> visits(1, n_tasks=3, batch=2).tolist()
     [0, 1]
     """
-    return (_places(step, n_tasks, batch, xp) // np.uint32(n_tasks)).astype(xp.int32)
+    return (_places(step, n_tasks, batch, xp) // _word(n_tasks, xp)).astype(xp.int32)
 
 
 def choose_rows(
@@ -252,8 +263,8 @@ def _word(value: Any, xp: Any) -> Any:
     return xp.asarray(value).astype(xp.uint32)
 
 
-def _places(step: Any, n_tasks: int, batch: int, xp: Any) -> Any:
-    if n_tasks < 1 or batch < 1:
+def _places(step: Any, n_tasks: Any, batch: int, xp: Any) -> Any:
+    if batch < 1 or (isinstance(n_tasks, int | np.integer) and n_tasks < 1):
         raise TaskError(f"n_tasks={n_tasks} and batch={batch} must be at least 1.")
     if isinstance(step, int | np.integer) and (int(step) + 1) * batch > 2**32:
         raise TaskError(f"step={step} times batch={batch} must stay below 2**32; use a new seed and start at step 0.")

@@ -1,0 +1,132 @@
+"""From what a user says about a network to its description, for the shape that the tasks have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from upstairs.errors import PriorMismatchError
+
+if TYPE_CHECKING:
+    from upstairs.nets.build import Net
+
+__all__ = ["Purpose", "asked_net", "net_for", "net_from", "net_settings"]
+
+Purpose: TypeAlias = Literal["linear features", "prototype features", "predictions"]
+
+_SIZES = {"linear features": (32,), "prototype features": (64,), "predictions": (40, 40)}
+_OUTPUTS = {"linear features": 16, "prototype features": 64}
+_CHANNELS, _MOST_BLOCKS = 64, 4
+
+
+def asked_net(net: Any) -> None:
+    """Check what was asked for.
+
+    Raises
+    ------
+    ValueError
+        If it is no network.
+    """
+    if net is None or net in ("auto", "mlp", "conv4") if isinstance(net, str | None) else False:
+        return
+    if isinstance(net, Mapping) and net.get("name") in ("mlp", "conv4") and set(net) <= {"name", "sizes", "activation"}:
+        return
+    if callable(net):  # a description or an Equinox module
+        return
+    raise ValueError(
+        "net must be 'auto', None, 'mlp', 'conv4', a dictionary such as {'name': 'mlp', 'sizes': (64, 64)}, a NetSpec or "
+        f"an Equinox module, but is {net!r}."
+    )
+
+
+def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpose: Purpose) -> Net:
+    """Describe the network for tasks of this shape.
+
+    Parameters
+    ----------
+    net
+        What the user said: "auto", "mlp", "conv4", a dictionary, a description, or an Equinox module.
+    shape : tuple of int
+        Shape of one example: ``(columns,)``, or that of an image.
+    columns : int
+        Encoded columns.
+    outputs : int
+        Width of the result for predictions.
+    purpose : {"linear features", "prototype features", "predictions"}
+
+    Raises
+    ------
+    PriorMismatchError
+        If an image network meets rows that are no images, or a given network does not fit.
+    """
+    from upstairs.nets.build import Net, NetSpec, OwnNet
+
+    if isinstance(net, Net):
+        return net
+    if callable(net):
+        return OwnNet.of(net, shape if len(shape) > 1 else (columns,))
+    said = dict(net) if isinstance(net, Mapping) else {"name": net}
+    if said["name"] == "auto":
+        said["name"] = "conv4" if len(shape) > 1 and min(shape[:2]) >= 8 else "mlp"
+    width = outputs if purpose == "predictions" else _OUTPUTS[purpose]
+    if said["name"] == "mlp":
+        bounded = purpose == "linear features"
+        sizes = tuple(said.get("sizes", _SIZES[purpose]))
+        return NetSpec("mlp", (columns,), sizes, width, said.get("activation", "tanh" if bounded else "relu"), bounded)
+    if len(shape) not in (2, 3):
+        raise PriorMismatchError(
+            f"net='conv4' needs images, but one example has the shape {shape}; use net='mlp', or a ClassPool of images of shape "
+            "(row, height, width)."
+        )
+    blocks = min(_MOST_BLOCKS, min(shape[:2]).bit_length() - 1)
+    sizes = tuple(said.get("sizes", (_CHANNELS,) * blocks))
+    channels = shape[2] if len(shape) == 3 else 1
+    return NetSpec("conv4", (shape[0], shape[1], channels), sizes, width if purpose == "predictions" else 0)
+
+
+def net_settings(net: Net) -> dict[str, Any]:
+    """Describe a network for a prior; a user's own is code, and only its shapes and its name are written down."""
+    from upstairs.nets.build import NetSpec, OwnNet, flatten_shapes
+
+    if isinstance(net, NetSpec):
+        return net.settings()
+    assert isinstance(net, OwnNet)
+    shapes = {name: list(shape) for name, shape in flatten_shapes(net.template).items()}
+    return {"name": "own", "class": type(net.template).__qualname__, "inputs": list(net.inputs), "shapes": shapes}
+
+
+def net_from(settings: Mapping[str, Any], template: Any = None) -> Net:
+    """Read what `net_settings` wrote.
+
+    Parameters
+    ----------
+    settings
+    template : Equinox module, optional
+        Needed for a user's own network.
+
+    Raises
+    ------
+    PriorMismatchError
+        If the template is missing or has other arrays; the first is named.
+    """
+    from upstairs.nets.build import NetSpec, OwnNet, flatten_shapes
+
+    if settings["name"] != "own":
+        return NetSpec.from_settings(settings)
+    if template is None:
+        raise PriorMismatchError(
+            f"This prior was learned with a network of your own ({settings['class']}), which is code and not stored; pass it as "
+            "net=, to load or to the estimator."
+        )
+    have = {name: list(shape) for name, shape in flatten_shapes(template).items()}
+    for name, shape in settings["shapes"].items():
+        if have.get(name) != shape:
+            said = f"has shape {tuple(have[name])}" if name in have else "does not exist"
+            raise PriorMismatchError(
+                f"net: the array {name!r} of the prior's network has shape {tuple(shape)}, but in the given one it {said}; build "
+                "the network as it was when the prior was learned."
+            )
+    extra = sorted(set(have) - set(settings["shapes"]))
+    if extra:
+        raise PriorMismatchError(f"net: the given network has an array {extra[0]!r} that the prior's does not.")
+    return OwnNet.of(template, tuple(settings["inputs"]))
