@@ -30,6 +30,30 @@ def test_fit_says_what_was_chosen(folder: Path, tmp_path: Path, capsys: pytest.C
     assert "upstairs adapt" in shown.err
 
 
+def test_fit_by_gradients(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "fit",
+        str(folder / "train.csv"),
+        "--task",
+        "shop",
+        "--target",
+        "revenue",
+        "--method",
+        "maml",
+        "--steps",
+        "20",
+    ]
+    words += ["--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "p")]
+    assert main(words) == 0
+    assert main(words) == 0  # from the checkpoint
+    assert main(["inspect", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    assert " - 40 - 40 - 1" in shown
+    assert "Best of 1 looks at held-out tasks:" in shown
+    assert main([*words[:5], "--method", "maml", "--net", "none", "--out", str(tmp_path / "q")]) == 2
+    assert "--net" in capsys.readouterr().err
+
+
 def test_fit_reads_a_folder(folder: Path, tmp_path: Path) -> None:
     words = ["fit", str(folder / "each"), "--target", "revenue", "--prior-mean", "linear", "--drop", "size,kind"]
     assert main([*words, "--out", str(tmp_path / "p")]) == 0

@@ -26,7 +26,10 @@ __all__ = [
 _PIPE_WIDTH = 10_000
 """Characters of a line that is not written to a terminal: nothing is cut or wrapped."""
 
-_OPTIONS = "task|target|group|kind|labels|categorical|drop|order|method|prior_mean|shots|ways|queries|draws|baselines|metric|train"
+_OPTIONS = (
+    "task|target|group|kind|labels|categorical|drop|order|method|net|steps|checkpoint|prior_mean|shots|ways|queries|draws"
+    "|baselines|metric|train"
+)
 
 
 def say(message: str) -> None:

@@ -35,6 +35,16 @@ class Method(StrEnum):
     auto = "auto"
     bayesian_linear = "bayesian-linear"
     prototype = "prototype"
+    maml = "maml"
+    reptile = "reptile"
+
+
+class Net(StrEnum):
+    """Networks."""
+
+    auto = "auto"
+    none = "none"
+    mlp = "mlp"
 
 
 class PriorMean(StrEnum):
@@ -64,6 +74,16 @@ def fit(
     ] = None,
     learner: Annotated[Learner, typer.Option("--learner", help="Family of learners.")] = Learner.neural_network,
     method: Annotated[Method, typer.Option("--method", help="How one task is learned.")] = Method.auto,
+    net: Annotated[
+        Net, typer.Option("--net", help="Network: tried where it may help (auto), none, or a multilayer perceptron.")
+    ] = Net.auto,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Most training steps, for what is trained by gradients.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="FOLDER", help="The same call goes on from here if it was interrupted."),
+    ] = None,
     prior_mean: Annotated[PriorMean, typer.Option("--prior-mean", help="What a task starts from.")] = PriorMean.auto,
     guard: Annotated[
         bool, typer.Option("--guard", help="A task whose rows speak against the prior goes without it.")
@@ -79,9 +99,13 @@ def fit(
     Example:
       upstairs fit sales.csv --task shop --target revenue --out prior/
     """  # noqa: D301
+    import sys
+    from contextlib import nullcontext
+
     from upstairs.cli.common import check_out, read_tasks, say, show, split_names, working
     from upstairs.learners.neural_network import MetaNeuralNetwork
     from upstairs.learners.registry import save
+    from upstairs.outer.training import Training
 
     span = shot_range(shots)
     check_out(out)
@@ -90,10 +114,21 @@ def fit(
     )
     known = tasks[0].columns
     codes = split_names(categorical, known if isinstance(known, tuple) else ())
+    gradients = method in (Method.maml, Method.reptile) or (method is Method.prototype and net is Net.mlp)
+    training = None
+    if gradients or steps is not None or checkpoint is not None:
+        training = Training(steps=steps, checkpoint=checkpoint, progress=gradients and sys.stderr.isatty())
     meta = MetaNeuralNetwork(
-        method.value, prior_mean=prior_mean.value, shots=span, categorical=tuple(codes), guard=guard, random_state=seed
+        method.value,
+        net=None if net is Net.none else net.value,
+        training=training,
+        prior_mean=prior_mean.value,
+        shots=span,
+        categorical=tuple(codes),
+        guard=guard,
+        random_state=seed,
     )
-    with working(f"Learning from {len(tasks)} tasks"):
+    with nullcontext() if gradients else working(f"Learning from {len(tasks)} tasks"):
         meta.meta_fit(tasks)
     save(meta, out, resume=resume)
     show(

@@ -9,6 +9,9 @@ import typer
 
 __all__ = ["inspect"]
 
+BEST = 5
+"""Looks at held-out tasks that are shown of a training run."""
+
 
 def inspect(
     folder: Annotated[
@@ -42,7 +45,10 @@ def inspect(
         show(plain_table(("its prior", ""), _prior_lines(prior)), "", f"Chosen: {prior.settings['choice']}.")
     if is_prior:
         report = list(prior.settings.get("report", []))
-        if report:
+        if report and "best_step" in prior.settings["outer"]:
+            best = sorted(report, key=lambda entry: entry["loss"])[:BEST]
+            show("", f"Best of {len(report)} looks at held-out tasks:", candidate_table(best))
+        elif report:
             show("", "Candidates, on tasks that they had not seen:", candidate_table(report))
         if prior.settings["rule"] == "bayesian-linear":
             show(*_weights(prior, largest, weight_table))
@@ -73,13 +79,24 @@ def _prior_lines(prior: Any) -> list[tuple[str, str]]:
         ("support rows", _shots(settings.get("shots"))),
         ("columns", f"{len(columns)}: {_some(columns)}"),
     ]
+    if "net" in settings:
+        lines.append(("network", _network(settings["net"])))
     if settings["classes"]:
         lines.append(("classes", _some([str(label) for label in settings["classes"]])))
     return lines
 
 
+def _network(net: Any) -> str:
+    if net["name"] == "own":
+        return f"{net['class']} of your own, {len(net['shapes'])} arrays"
+    widths = [" x ".join(map(str, net["inputs"])), *map(str, net["sizes"])] + (
+        [str(net["outputs"])] if net["outputs"] else []
+    )
+    return f"{net['name']}, {' - '.join(widths)}"
+
+
 def _units(settings: Any) -> str:
-    return "classes" if settings["rule"] == "prototype" else "tasks"
+    return "classes" if settings.get("labels") == "own" else "tasks"
 
 
 def _shots(shots: Any) -> str:
@@ -111,6 +128,8 @@ def _weights(prior: Any, largest: int, weight_table: Any) -> list[Any]:
     """Name the largest prior weights: mean over tasks, and how much they differ between tasks."""
     import numpy as np
 
+    from upstairs.inner.hidden import width
+
     params = prior.group("params")
     if not {"mean", "factor", "weight"} <= params.keys():
         return []
@@ -122,7 +141,9 @@ def _weights(prior: Any, largest: int, weight_table: Any) -> list[Any]:
     square = np.tensordot(share, np.square(factor).sum(axis=3) + np.square(mean), 1)
     spread = np.sqrt(np.maximum(square - np.square(middle), 0.0))
     names = _feature_names(prior)
-    names += [f"pooled model {number + 1}" for number in range(middle.shape[1] - len(names))]
+    hidden = width(params)
+    names += [f"pooled model {number + 1}" for number in range(middle.shape[1] - len(names) - hidden)]
+    names += [f"network feature {number + 1}" for number in range(middle.shape[1] - len(names))]
     cells = []
     for latent in range(len(middle)):
         before = f"{classes[latent]}: " if len(middle) > 1 else ""
