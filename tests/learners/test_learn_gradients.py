@@ -142,7 +142,7 @@ def test_maml_with_labels_of_its_own_has_a_number_of_classes() -> None:
         ({"options": {"steps": 3}}, "has no option 'steps'; it has none"),
         ({"net": "resnet"}, "net must be 'auto', None, 'mlp', 'conv4'"),
         ({"net": {"name": "mlp", "size": 3}}, "net must be"),
-        ({"method": "maml", "net": None}, "net=None: method='maml' learns a network"),
+        ({"method": "maml", "net": None}, "method='maml' learns a network"),
         ({"method": "maml", "net": "conv4"}, r"net='conv4' needs images, but one example has the shape \(1,\)"),
         ({"training": 3}, "training must be an upstairs.Training"),
         ({"net": "mlp", "prior_mean": "boosting"}, "prior_mean='boosting' cannot be used together with net"),

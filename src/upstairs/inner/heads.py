@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,8 @@ class PrototypeHead(TracedRule):
 
     net: Net
     ways: int
+    any_ways: ClassVar[bool] = True
+    features: ClassVar[bool] = True
 
     def init(self, key: PRNGKeyArray, spec: Spec) -> dict[str, Array]:
         """Draw a network; distances start divided by the root of the number of features."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
 import jax
@@ -25,6 +25,8 @@ from upstairs.tasks.batches import bucket
 __all__ = ["Arrays", "Logits", "Normal", "Spec", "TaskRows", "Traced", "TracedRule", "log_density", "over_tasks"]
 
 Arrays: TypeAlias = Mapping[str, Array]
+WAYS = "own ways"
+"""State of tasks with any number of classes: an array whose length is that number."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class TracedRule(abc.ABC):
 
     serves: ClassVar[frozenset[str]] = frozenset({"regression", "shared", "own"})
     """Tasks that the rule is for: a regression, labels that tasks share, labels of a task's own."""
+    any_ways: ClassVar[bool] = False
+    """Whether params do not depend on the field ``ways``, so that a task may have any number of classes of its own."""
+    features: ClassVar[bool] = False
+    """Whether the network gives features for a last layer, and not the predictions themselves."""
 
     @property
     def sequential(self) -> bool:
@@ -153,29 +159,40 @@ class Traced(AdaptationRule):
             If a task has more classes than the params were learned for.
         """
         most = int(support.y.max(initial=-1)) + 1 if self.spec.ways else 0
-        if most > self.spec.ways:
+        free = self.own and self.rule.any_ways
+        if most > self.spec.ways and not free:
             raise PriorMismatchError(
                 f"The prior was learned for at most {self.spec.ways} classes, but the task has {most}; learn one with "
                 f"ways={most}, or use a method without a fixed number of classes, such as 'prototype'."
             )
         count = len(support.y)
-        state = _adapt(self.rule, _single(params), self._rows(support))
-        return {name: np.asarray(array)[:count] for name, array in state.items()}
+        rule = self._for(max(most, 2)) if free else self.rule
+        state = _adapt(rule, _single(params), self._rows(support))
+        found = {name: np.asarray(array)[:count] for name, array in state.items()}
+        return found | {WAYS: np.zeros((count, max(most, 2)))} if free else found
 
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Prediction:
         """Predict rows of every task."""
         count, rows = x.shape[:2]
         tasks = _tasks(count)
+        rule = self._for(state[WAYS].shape[1]) if WAYS in state else self.rule
+        state = {name: array for name, array in state.items() if name != WAYS}
         padded = _grown(np.asarray(x, np.float32), (tasks, bucket(rows)))
         states = {name: _grown(np.asarray(array), (tasks,)) for name, array in state.items()}
-        predicted = _predict(self.rule, _single(params), states, padded.reshape(*padded.shape[:2], *self.spec.inputs))
+        predicted = _predict(rule, _single(params), states, padded.reshape(*padded.shape[:2], *self.spec.inputs))
         arrays = [np.asarray(part, np.float64)[:count, :rows] for part in predicted]
         return Categorical(arrays[0]) if isinstance(predicted, Logits) else Gaussian(arrays[0], arrays[1])
 
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Mean log predictive density of the support rows."""
-        found = _evidence(self.rule, _single(params), self._rows(support), self.own)
+        free = self.own and self.rule.any_ways
+        rule = self._for(max(int(support.y.max(initial=-1)) + 1, 2)) if free else self.rule
+        found = _evidence(rule, _single(params), self._rows(support), self.own)
         return np.asarray(found, np.float64)[: len(support.y)]
+
+    def _for(self, ways: int) -> TracedRule:
+        rule: Any = self.rule
+        return replace(rule, ways=ways)
 
     def _rows(self, rows: Rows) -> TaskRows:
         return self._padded(rows.x, rows.y, rows.mask, _tasks(len(rows.y)))

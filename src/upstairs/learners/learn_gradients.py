@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from upstairs.errors import PriorMismatchError
 from upstairs.inner.rule import AdaptationRule
 from upstairs.learners.learn import Plan
-from upstairs.learners.networks import net_for, net_from, net_settings
-from upstairs.learners.rules import check_serves, needs_net, plain_rule, rule_from, traced_rule
+from upstairs.learners.networks import Purpose, net_for, net_from, net_settings
+from upstairs.learners.rules import check_serves, needs_net, plain_rule, rule_from, traced_class, traced_rule
 from upstairs.learners.seen import Seen, classes_of, encoded, held_rows, more_rows, prior_of
 from upstairs.learners.values import stored
 from upstairs.outer.calibrate import interval_factors, tables_from
@@ -106,9 +106,10 @@ def _net(plan: Plan, shape: tuple[int, ...], encoder: Encoder, outputs: int) -> 
         return None
     if plan.net is None:
         raise ValueError(
-            f"net=None: method={plan.method!r} learns a network; use net='auto', or method='bayesian-linear'."
+            f"method={plan.method!r} learns a network, but there is to be none (net=); use net='auto', or method='bayesian-linear'."
         )
-    return net_for(plan.net, shape, encoder.width, outputs, "predictions")
+    purpose: Purpose = "prototype features" if traced_class(plan.method).features else "predictions"
+    return net_for(plan.net, shape, encoder.width, outputs, purpose)
 
 
 def _own_encoder(tasks: TaskSet | ClassPool, plan: Plan) -> tuple[Encoder, tuple[int, ...]]:
