@@ -16,7 +16,7 @@ from upstairs.tasks.table import Table
 def test_digits_are_a_pool_of_ten_classes() -> None:
     pool = bundled.digits()
     assert pool.classes.tolist() == list(range(10))
-    assert pool.X.shape == (1797, 64)
+    assert pool.X.shape == (1797, 8, 8)
     assert pool.X.min() == 0
     assert pool.X.max() == 1
     assert pool.counts.min() == 174

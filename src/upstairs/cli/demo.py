@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from upstairs.cli.options import Seed
 
 __all__ = ["demo"]
+
+_CONV = "prototypes of a convolutional network"
+_NETWORK: dict[str, Any] = {"method": "prototype", "net": {"name": "conv4", "sizes": (32, 32)}}
+_TRAINING: dict[str, Any] = {"steps": 300, "augment": ("rotations",)}
 
 
 def demo(seed: Seed = 0) -> None:
@@ -55,6 +60,7 @@ def _chicks(seed: int) -> None:
 def _digits(seed: int) -> None:
     from upstairs.cli.common import show, working
     from upstairs.cli.evaluate import partly
+    from upstairs.outer.training import Training
     from upstairs.tasks.bundled import digits
 
     pool = digits()
@@ -71,8 +77,10 @@ def _digits(seed: int) -> None:
             train, valid, test = pool.split(valid=0.2, test=0.2, random_state=seed + number)
             meta = _learned(train, valid, shots=(1, 5), ways=2)
             chosen.setdefault(_name(meta), []).append(number)
-            results.append(_measured(meta, test, train, [1, 5], 15, 10, part, ways=2))
+            network = _learned(train, valid, shots=(1, 5), ways=2, **_NETWORK, training=Training(**_TRAINING))
+            results.append(_measured(meta, test, train, [1, 5], 15, 10, part, ways=2, beside={_CONV: network}))
     _chosen(chosen, meta)
+    show(f"Beside it: {_CONV}, two blocks of 32 channels, trained for {_TRAINING['steps']} steps on images turned four ways.")
     _table(results)
 
 
@@ -105,12 +113,20 @@ def _name(meta: Any) -> str:
 
 
 def _measured(
-    meta: Any, test: Any, train: Any, shots: list[int], queries: int | None, draws: int, progress: Any, **settings: Any
+    meta: Any,
+    test: Any,
+    train: Any,
+    shots: list[int],
+    queries: int | None,
+    draws: int,
+    progress: Any,
+    beside: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Any:
     from upstairs.cli.evaluate import measure
 
     protocol = {"shots": shots, "queries": queries, "draws": draws, **settings}
-    return measure(meta, test, train, 0, False, protocol, progress)
+    return measure(meta, test, train, 0, False, protocol, progress, beside=beside)
 
 
 def _chosen(chosen: dict[str, list[int]], last: Any) -> None:

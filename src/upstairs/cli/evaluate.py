@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -197,13 +197,14 @@ def measure(
     protocol: dict[str, Any],
     progress: Any = None,
     seconds: float = 0.0,
+    beside: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Evaluate a fitted meta-learner, and with ``guard`` the same prior guarded beside it."""
+    """Evaluate a fitted meta-learner, with ``guard`` the same prior guarded beside it, and others by name."""
     from sklearn.base import clone
 
     from upstairs.evaluate.run import evaluate as run
 
-    learners = {NAME: meta}
+    learners = {NAME: meta, **(beside or {})}
     if guard:
         learners[GUARDED] = clone(meta).set_params(guard=True)
         learners[GUARDED].prior_ = meta.prior_

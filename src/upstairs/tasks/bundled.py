@@ -18,7 +18,7 @@ __all__ = ["chick_weights", "digits"]
 
 
 def digits() -> ClassPool:
-    """Handwritten digits: 10 classes, 1,797 images of 8 x 8 pixels as 64 numbers from 0 to 1.
+    """Handwritten digits: 10 classes, 1,797 images of 8 x 8 pixels from 0 to 1.
 
     ``load_digits`` of scikit-learn (BSD-3-Clause), which describes it as a copy of the test part of the UCI set
     "Optical Recognition of Handwritten Digits" (E. Alpaydin, 1998) and states no licence for the images themselves.
@@ -31,7 +31,7 @@ def digits() -> ClassPool:
     Examples
     --------
     >>> digits()
-    ClassPool(10 classes, 1797 rows, shape (64,))
+    ClassPool(10 classes, 1797 rows, shape (8, 8))
     """
     try:
         from sklearn.datasets import load_digits
@@ -40,7 +40,7 @@ def digits() -> ClassPool:
             "digits() reads a file of scikit-learn; install it: pip install scikit-learn."
         ) from error
     images, labels = load_digits(return_X_y=True)
-    return ClassPool(images / 16.0, labels)
+    return ClassPool(images.reshape(-1, 8, 8) / 16.0, labels)
 
 
 def chick_weights() -> TaskSet:
