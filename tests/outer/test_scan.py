@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import jax
@@ -42,9 +46,9 @@ DRAW = TaskDraw(25, (10, 10), 10)
 SPEC = Spec((1,))
 
 
-def stepper(seed: int = 0, rule: Maml = RULE, **more: Any) -> ScanStepper:
+def stepper(seed: int = 0, rule: Maml = RULE, batch: int = 25, **more: Any) -> ScanStepper:
     settings: dict[str, Any] = {"optimiser": Optimiser(rate=3e-3), "seed": seed} | more
-    return ScanStepper(rule, SPEC, DRAW, sinusoids(TASKS, seed), **settings)
+    return ScanStepper(rule, SPEC, TaskDraw(batch, (10, 10), 10), sinusoids(TASKS, seed), **settings)
 
 
 def test_tasks_and_rows_are_those_of_the_host_sampler() -> None:
@@ -234,3 +238,34 @@ def test_schedules() -> None:
     assert weights[0] == pytest.approx(-sum(linear.rate_at(step) for step in range(4)))
     with pytest.raises(ValueError, match="needs steps"):
         Optimiser(schedule="cosine")
+
+
+SHARED = textwrap.dedent(
+    """
+    import sys
+    import jax
+    jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+    sys.path.insert(0, sys.argv[2])
+    import numpy as np
+    from test_scan import stepper
+    from upstairs.outer.loop import run
+    from upstairs.outer.scan import shards
+    assert shards(24) == int(sys.argv[1]) and shards(25) == 1
+    two = stepper(batch=24)
+    run(two, int(sys.argv[4]), checkpoint=sys.argv[3], checkpoint_seconds=0)
+    """
+)
+
+
+def test_devices_share_the_tasks_and_hand_over_checkpoints(tmp_path: pathlib.Path) -> None:
+    """Two devices, then one that goes on, against one alone."""
+    for devices, folder, steps in ((2, "shared", 20), (1, "shared", 30)):
+        here = str(pathlib.Path(__file__).parent)
+        words = [sys.executable, "-c", SHARED, str(devices), here, str(tmp_path / folder), str(steps)]
+        subprocess.run(words, check=True, env=dict(os.environ))
+    shared = run(stepper(batch=24), 30, checkpoint=tmp_path / "shared")
+    alone = run(stepper(batch=24), 30)
+    assert shared.step == alone.step == 30
+    np.testing.assert_allclose(shared.losses, alone.losses, rtol=1e-4)
+    for name, array in alone.params.items():
+        np.testing.assert_allclose(shared.params[name], array, atol=1e-5)

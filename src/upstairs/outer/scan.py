@@ -1,7 +1,8 @@
 """The stepper of traced rules: many meta-steps in one compiled program, tasks and rows drawn inside it.
 
 All data lie on the device. A step draws its tasks and rows from ``(seed, step)``, adapts to all of them at once,
-and moves the params by the mean gradient. The number of steps is an argument of the program, so that any number up
+and moves the params by the mean gradient. With several devices (GPUs, or a CPU's host devices) each takes its share of
+the tasks of every step; the result is the same but for rounding. The number of steps is an argument of the program, so that any number up
 to `ScanStepper.most` runs without another compilation and gives the same bits, however a run is cut into chunks.
 """
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from upstairs.inner.traced import Arrays, Logits, Spec, TaskRows, TracedRule, log_density, over_tasks
@@ -36,6 +38,7 @@ class _Program(NamedTuple):
     draw: Draw
     optimiser: AnyOptimiser
     task_clip: float | None
+    devices: int
 
 
 @final
@@ -64,6 +67,9 @@ class ScanStepper:
         Params to start from instead of fresh ones.
     names : sequence of str, optional
         Names of the tasks, for errors.
+    steps : int, optional
+        Length of the whole training, of which a rule that is ``scheduled`` is told the share that is over; None: it is
+        trained as at the end.
     """
 
     most = MOST
@@ -83,18 +89,21 @@ class ScanStepper:
         seed: int = 0,
         start: Mapping[str, Any] | None = None,
         names: Any = None,
+        steps: int | None = None,
     ) -> None:
         self.rule, self.spec, self.draw = rule, spec, draw
+        devices = shards(draw.batch)
         self._host = {name: np.asarray(array) for name, array in data.items()}
-        self._data = jax.device_put(self._host)
+        self._data = jax.device_put(self._host, NamedSharding(_mesh(devices), PartitionSpec()) if devices > 1 else None)
         self.optimiser = Optimiser() if optimiser is None else optimiser
-        self._program = _Program(rule, draw, self.optimiser, task_clip)
+        self._program = _Program(rule, draw, self.optimiser, task_clip, devices)
         self._validation = None if validation is None else (validation[0], jax.device_put(dict(validation[1])))
         self._batches = validation_batches
         self._judge = rule if judge_rule is None else judge_rule
         self.seed = int(seed)
         self._start = None if start is None else {key: np.asarray(value) for key, value in start.items()}
         self._names = names
+        self._steps = np.float32(steps or 0) if _scheduled(rule) else None
 
     def fingerprint(self) -> str:
         """Name rule, draws, optimiser, seed, data and start."""
@@ -108,6 +117,8 @@ class ScanStepper:
             "validation": None if self._validation is None else repr((self._validation[0], self._batches, self._judge)),
             "seed": self.seed,
         }
+        if self._steps is not None:
+            document["steps"] = int(self._steps)
         arrays = dict(self._host) | {f"start/{name}": array for name, array in (self._start or {}).items()}
         if self._validation is not None:
             arrays |= {f"validation/{name}": np.asarray(array) for name, array in self._validation[1].items()}
@@ -122,7 +133,7 @@ class ScanStepper:
         """Make steps."""
         assert 1 <= count <= self.most
         state, made, losses, bad = _advance(
-            self._program, self._data, state, np.uint32(self.seed), np.uint32(start), np.uint32(count)
+            self._program, self._data, state, np.uint32(self.seed), np.uint32(start), np.uint32(count), self._steps
         )
         made, bad = int(made), int(bad)
         if made < count:
@@ -182,7 +193,13 @@ def judge(
 
 
 def outer_gradient(
-    rule: TracedRule, params: Arrays, support: TaskRows, query: TaskRows, keys: Array, task_clip: float | None = None
+    rule: TracedRule,
+    params: Arrays,
+    support: TaskRows,
+    query: TaskRows,
+    keys: Array,
+    task_clip: float | None = None,
+    progress: Any = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the outer loss of every task, and the gradient of their mean.
 
@@ -195,13 +212,18 @@ def outer_gradient(
         Random keys.
     task_clip : float, optional
         Most norm of the gradient of one task; a task whose gradient is not finite gets a loss that is not.
+    progress : scalar, optional
+        How much of the training is over, from 0 to 1, for a rule that is ``scheduled``.
     """
     count = support.mask.shape[0]
-    slope = jax.value_and_grad(rule.outer_loss)
+    outer_loss: Any = rule.outer_loss
+    if progress is not None:
+        outer_loss = functools.partial(outer_loss, progress=progress)
+    slope = jax.value_and_grad(outer_loss)
     if task_clip is None and not rule.sequential:
 
         def mean_loss(params: Arrays) -> tuple[Array, Array]:
-            each = jax.vmap(rule.outer_loss, (None, 0, 0, 0))(params, support, query, keys)
+            each = jax.vmap(outer_loss, (None, 0, 0, 0))(params, support, query, keys)
             return each.mean(), each
 
         gradient, each = jax.grad(mean_loss, has_aux=True)(params)
@@ -227,6 +249,16 @@ def outer_gradient(
     return each, total
 
 
+def shards(batch: int) -> int:
+    """Count the devices of this process that share the tasks of a step: as many as divide the batch."""
+    return max(n for n in range(1, min(batch, jax.local_device_count()) + 1) if batch % n == 0)
+
+
+@functools.cache
+def _mesh(devices: int) -> Mesh:
+    return Mesh(np.array(jax.local_devices()[:devices]), ("task",))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _init(rule: TracedRule, spec: Spec, seed: Any) -> Any:
     return _strong(rule.init(jax.random.key(seed), spec))
@@ -235,6 +267,11 @@ def _init(rule: TracedRule, spec: Spec, seed: Any) -> Any:
 @functools.partial(jax.jit, static_argnums=0)
 def _moments(optimiser: AnyOptimiser, params: Any) -> Any:
     return _strong(built(optimiser).init(params))
+
+
+def _scheduled(rule: TracedRule) -> bool:
+    """Whether the outer loss of a rule takes ``progress``."""
+    return getattr(rule, "scheduled", False)
 
 
 def _norm(tree: Any) -> Array:
@@ -247,15 +284,42 @@ def _strong(tree: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _advance(program: _Program, data: Any, state: Any, seed: Any, start: Any, count: Any) -> Any:
-    rule, draw, _, task_clip = program
+def _advance(program: _Program, data: Any, state: Any, seed: Any, start: Any, count: Any, steps: Any = None) -> Any:
+    if program.devices == 1:
+        return _steps(program, None, data, state, seed, start, count, steps)
+    everywhere = PartitionSpec()
+    parts = jax.shard_map(
+        functools.partial(_steps, program, "task"),
+        mesh=_mesh(program.devices),
+        in_specs=everywhere,
+        out_specs=everywhere,
+        check_vma=False,
+    )
+    return parts(data, state, seed, start, count, steps)
+
+
+def _steps(
+    program: _Program, axis: str | None, data: Any, state: Any, seed: Any, start: Any, count: Any, steps: Any
+) -> Any:
+    """Make steps; with an ``axis`` of devices each takes its share of the tasks, and gradients are averaged."""
+    rule, draw, _, task_clip, devices = program
     optimiser = built(program.optimiser)
+
+    def gradients(params: Arrays, progress: Any, *tasks: Any) -> tuple[Array, Any]:
+        if axis is None:
+            return outer_gradient(rule, params, *tasks, task_clip, progress)
+        share = draw.batch // devices
+        first = jax.lax.axis_index(axis) * share
+        mine = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, share), tasks)
+        each, gradient = outer_gradient(rule, params, *mine, task_clip, progress)
+        return jax.lax.all_gather(each, axis, tiled=True), jax.lax.pmean(gradient, axis)
 
     def step(number: Array, state: Any) -> tuple[Any, Array, Array, Array]:
         params, moments = state
         tasks, support, query = draw(data, seed, number)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(tasks))
-        each, gradient = outer_gradient(rule, params, support, query, keys, task_clip)
+        progress = None if steps is None else jnp.where(steps > 0, jnp.minimum(number / jnp.maximum(steps, 1), 1.0), 1.0)
+        each, gradient = gradients(params, progress, support, query, keys)
         loss = each.mean()
         finite = jnp.isfinite(loss) & jnp.isfinite(_norm(gradient))
         lost = ~jnp.isfinite(each)
