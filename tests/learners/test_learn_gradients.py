@@ -45,7 +45,7 @@ def test_maml_beats_its_own_start(maml: up.MetaNeuralNetwork) -> None:
             errors[name].append(np.square(model.predict(task.X[10:]) - task.y[10:]).mean())
     assert np.mean(errors["adapted"]) < 0.8 * np.mean(errors["start"])
     assert "held-out tasks are predicted best" in maml.prior_.settings["choice"]
-    assert maml.prior_.settings["options"] == {"descent": {"is": "SGD", "rate": 0.03, "learned": False}}
+    assert maml.prior_.settings["options"] == {"descent": {"is": "SGD", "rate": 0.03, "learned": False, "clip": None}}
 
 
 def test_a_prior_and_a_model_survive_a_folder(maml: up.MetaNeuralNetwork, tmp_path: pathlib.Path) -> None:

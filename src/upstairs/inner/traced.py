@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from upstairs.errors import PriorMismatchError
 from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, Prediction, Rows, State
@@ -25,8 +25,8 @@ from upstairs.tasks.batches import bucket
 __all__ = ["Arrays", "Logits", "Normal", "Spec", "TaskRows", "Traced", "TracedRule", "log_density", "over_tasks"]
 
 Arrays: TypeAlias = Mapping[str, Array]
-WAYS = "own ways"
-"""State of tasks with any number of classes: an array whose length is that number."""
+OUTPUT = "output of class"
+"""State of tasks with labels of their own: for every class the output of the rule that stands for it."""
 
 
 @dataclass(frozen=True)
@@ -159,36 +159,49 @@ class Traced(AdaptationRule):
             If a task has more classes than the params were learned for.
         """
         most = int(support.y.max(initial=-1)) + 1 if self.spec.ways else 0
-        free = self.own and self.rule.any_ways
-        if most > self.spec.ways and not free:
+        if most > self.spec.ways and not (self.own and self.rule.any_ways):
             raise PriorMismatchError(
                 f"The prior was learned for at most {self.spec.ways} classes, but the task has {most}; learn one with "
                 f"ways={most}, or use a method without a fixed number of classes, such as 'prototype'."
             )
         count = len(support.y)
-        rule = self._for(max(most, 2)) if free else self.rule
-        state = _adapt(rule, _single(params), self._rows(support))
+        rule, output = self._rule_and_outputs(support)
+        state = _adapt(rule, _single(params), self._rows(_renamed(support, output)))
         found = {name: np.asarray(array)[:count] for name, array in state.items()}
-        return found | {WAYS: np.zeros((count, max(most, 2)))} if free else found
+        return found if output is None else found | {OUTPUT: output.astype(float)}
 
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Prediction:
         """Predict rows of every task."""
         count, rows = x.shape[:2]
         tasks = _tasks(count)
-        rule = self._for(state[WAYS].shape[1]) if WAYS in state else self.rule
-        state = {name: array for name, array in state.items() if name != WAYS}
+        output = state.get(OUTPUT)
+        rule = self._for(output.shape[1]) if output is not None and self.rule.any_ways else self.rule
+        state = {name: array for name, array in state.items() if name != OUTPUT}
         padded = _grown(np.asarray(x, np.float32), (tasks, bucket(rows)))
         states = {name: _grown(np.asarray(array), (tasks,)) for name, array in state.items()}
         predicted = _predict(rule, _single(params), states, padded.reshape(*padded.shape[:2], *self.spec.inputs))
         arrays = [np.asarray(part, np.float64)[:count, :rows] for part in predicted]
-        return Categorical(arrays[0]) if isinstance(predicted, Logits) else Gaussian(arrays[0], arrays[1])
+        if not isinstance(predicted, Logits):
+            return Gaussian(arrays[0], arrays[1])
+        if output is None:
+            return Categorical(arrays[0])
+        own = np.take_along_axis(arrays[0], output.astype(np.int64)[:, None, :], axis=2)
+        return Categorical(own / np.maximum(own.sum(axis=2, keepdims=True), 1e-300))
 
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Mean log predictive density of the support rows."""
-        free = self.own and self.rule.any_ways
-        rule = self._for(max(int(support.y.max(initial=-1)) + 1, 2)) if free else self.rule
-        found = _evidence(rule, _single(params), self._rows(support), self.own)
+        rule, output = self._rule_and_outputs(support)
+        found = _evidence(rule, _single(params), self._rows(_renamed(support, output)), self.own)
         return np.asarray(found, np.float64)[: len(support.y)]
+
+    def _rule_and_outputs(self, support: Rows) -> tuple[TracedRule, Int[np.ndarray, "task way"] | None]:
+        """Return the rule for this number of classes, and which output stands for which class."""
+        if not self.own:
+            return self.rule, None
+        ways = max(int(support.y.max(initial=-1)) + 1, 2)
+        if self.rule.any_ways:
+            return self._for(ways), np.broadcast_to(np.arange(ways), (len(support.y), ways))
+        return self.rule, _by_content(support, ways)
 
     def _for(self, ways: int) -> TracedRule:
         rule: Any = self.rule
@@ -202,6 +215,21 @@ class Traced(AdaptationRule):
         features = _grown(np.asarray(x, np.float32), shape).reshape(*shape, *self.spec.inputs)
         targets = _grown(np.asarray(y, np.int32 if self.spec.ways else np.float32), shape)
         return TaskRows(*map(jnp.asarray, (features, targets, _grown(mask, shape))))
+
+
+def _by_content(support: Rows, ways: int) -> Int[np.ndarray, "task way"]:
+    """Order the classes of every task by their mean rows: outputs differ, and names of classes must not matter."""
+    member = (support.y[..., None] == np.arange(ways)) & support.mask[..., None]
+    count = member.sum(axis=1)
+    mean = member.swapaxes(1, 2).astype(float) @ support.x / np.maximum(count, 1)[..., None]
+    keys = np.concatenate([mean, (count == 0)[..., None]], axis=2)  # classes without a row come last
+    return np.stack([np.argsort(np.lexsort(one.T), kind="stable") for one in keys])
+
+
+def _renamed(rows: Rows, output: Int[np.ndarray, "task way"] | None) -> Rows:
+    if output is None:
+        return rows
+    return replace(rows, y=np.where(rows.mask, np.take_along_axis(output, rows.y.astype(np.int64), axis=1), 0))
 
 
 def _tasks(count: int) -> int:

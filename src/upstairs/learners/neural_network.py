@@ -222,11 +222,7 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
         """Class probabilities, in the order of ``classes_``."""
         predicted = self._predict_rows(X)
         assert isinstance(predicted, Categorical)
-        probability = predicted.probability[0]
-        if probability.shape[1] > len(self.classes_):  # the prior serves more classes than this task has
-            probability = probability[:, : len(self.classes_)]
-            probability = probability / np.maximum(probability.sum(axis=1, keepdims=True), 1e-300)
-        return probability
+        return predicted.probability[0]
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " row"]:
         """Return the most probable label of every row."""

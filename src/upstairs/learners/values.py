@@ -29,7 +29,7 @@ def stored(value: Any) -> Any:
     --------
     >>> from upstairs.inner.descent import SGD
     >>> stored(SGD(0.5))
-    {'is': 'SGD', 'rate': 0.5, 'learned': False}
+    {'is': 'SGD', 'rate': 0.5, 'learned': False, 'clip': None}
     >>> restored(stored(SGD(0.5))) == SGD(0.5)
     True
     """

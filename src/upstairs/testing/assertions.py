@@ -83,7 +83,8 @@ def plain(fitted: MetaLearner) -> PriorEstimator:
     """Return the base learner: the same rule, without a prior."""
     learner = fitted.plain_learner(fitted.prior_.settings["kind"])
     if "method" in learner.get_params():
-        learner.set_params(method=fitted.prior_.settings["rule"])
+        own = fitted.prior_.settings["labels"] == "own"
+        learner.set_params(method="prototype" if own else "bayesian-linear")
     return learner
 
 

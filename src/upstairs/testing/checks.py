@@ -74,7 +74,7 @@ def check_ways_to_adapt_agree(meta: MetaLearner, tasks: MetaCase) -> None:
         alone = fitted.adapt(few.X, few.y)
         want = predicted(alone, few.X_query)
         same(predicted(fitted.learner().fit(few.X, few.y), few.X_query), want, "learner().fit differs from adapt")
-        close(predicted(together, few.X_query), want, 1e-8, "adapt_many differs from adapt")
+        close(predicted(together, few.X_query), want, tasks.tolerance, "adapt_many differs from adapt")
         require(type(together) is type(alone), "adapt_many gives another class than adapt")
 
 
@@ -118,14 +118,14 @@ def check_padding(meta: MetaLearner, tasks: MetaCase) -> None:
 
 
 def check_query_rows_apart(meta: MetaLearner, tasks: MetaCase) -> None:
-    """Predicting rows in another order, or one by one, changes nothing beyond 1e-8."""
+    """Predicting rows in another order, or one by one, changes nothing beyond the tolerance."""
     few = tasks.few(0)
     model = tasks.fitted(meta).adapt(few.X, few.y)
     want = predicted(model, few.X_query)
     order = np.random.default_rng(0).permutation(len(want))
-    close(predicted(model, take(few.X_query, order)), want[order], 1e-8, "the order of query rows matters")
+    close(predicted(model, take(few.X_query, order)), want[order], tasks.tolerance, "the order of query rows matters")
     single = np.concatenate([predicted(model, take(few.X_query, [row])) for row in range(len(want))])
-    close(single, want, 1e-8, "rows predicted one by one differ from rows predicted together")
+    close(single, want, tasks.tolerance, "rows predicted one by one differ from rows predicted together")
 
 
 # --- labels -----------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def check_renamed_classes(meta: MetaLearner, tasks: MetaCase) -> None:
     require(np.asarray(other.predict(few.X_query)).tolist() == want, "renamed classes did not give renamed predictions")
     place = [_classes(other).index(renamed[label]) for label in classes]
     got = predicted(other, few.X_query)[:, place]
-    close(got, predicted(model, few.X_query), 1e-8, "renaming the classes changed their probabilities")
+    close(got, predicted(model, few.X_query), tasks.tolerance, "renaming the classes changed their probabilities")
 
 
 def check_other_ways(meta: MetaLearner, tasks: MetaCase) -> None:

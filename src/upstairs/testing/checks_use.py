@@ -113,7 +113,7 @@ def check_partial_fit(meta: MetaLearner, tasks: MetaCase) -> None:
     step: Any = fitted.learner().partial_fit(take(few.X, first), few.y[first])
     step = step.partial_fit(take(few.X, second), few.y[second])
     want = predicted(fitted.adapt(few.X, few.y), few.X_query)
-    close(predicted(step, few.X_query), want, 1e-8, "partial_fit on two parts differs from fit on all rows")
+    close(predicted(step, few.X_query), want, tasks.tolerance, "partial_fit on two parts differs from fit on all rows")
 
 
 def check_meta_partial_fit(meta: MetaLearner, tasks: MetaCase) -> None:

@@ -58,6 +58,9 @@ class MetaCase:
         An argument of the estimator and a value that differs from what the prior says.
     bad_setting : (str, value), optional
         An argument of the estimator and a value that must be refused.
+    tolerance : float
+        How far predictions of the same thing may differ (relative): rows in another order, one task or many at once.
+        Learners that compute in single precision need about 1e-5.
     name : str
         Stands in the name of a test.
     expected_failures : mapping of str to str
@@ -71,6 +74,7 @@ class MetaCase:
     shots: int = 5
     setting: tuple[str, Any] | None = None
     bad_setting: tuple[str, Any] | None = None
+    tolerance: float = 1e-8
     name: str = ""
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     _kept: dict[str, MetaLearner] = field(default_factory=dict, init=False, repr=False, compare=False)

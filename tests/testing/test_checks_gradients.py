@@ -1,0 +1,27 @@
+"""The conformance checks on what is trained by gradients."""
+
+from __future__ import annotations
+
+import upstairs as up
+from upstairs.testing import cases_for, parametrize_with_meta_checks
+
+NET = {"name": "mlp", "sizes": (16,)}
+MAML = up.MetaNeuralNetwork("maml", net=NET, options={"steps": 10}, training=up.Training(steps=1500))
+FIXED = {"check_other_ways": "the number of classes is that of the network's outputs"}
+SURE = {"check_does_no_harm": "the adapted network is too sure of itself on unrelated tasks: guard leaves 1.11 of 1.05"}
+SINGLE = 1e-5
+"""Precision of what is computed in float32."""
+CASES = [
+    *cases_for(MAML, ["regression"], tolerance=SINGLE),
+    *cases_for(MAML, ["shared"], tolerance=SINGLE, expected_failures=SURE),
+    *cases_for(MAML, ["own"], tolerance=SINGLE, expected_failures=FIXED),
+    *cases_for(up.MetaNeuralNetwork("prototype", net=NET, training=up.Training(steps=300)), ["own"], tolerance=SINGLE),
+    *cases_for(
+        up.MetaNeuralNetwork(net=NET), ["regression"], setting=("prior_weight", 4.0), bad_setting=("prior_weight", -1.0)
+    ),
+]
+
+
+@parametrize_with_meta_checks(CASES)
+def test_trained_by_gradients(meta_learner, check):
+    check(meta_learner)
