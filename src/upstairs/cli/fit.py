@@ -29,16 +29,6 @@ class Learner(StrEnum):
     neural_network = "neural-network"
 
 
-class Method(StrEnum):
-    """How a task is learned."""
-
-    auto = "auto"
-    bayesian_linear = "bayesian-linear"
-    prototype = "prototype"
-    maml = "maml"
-    reptile = "reptile"
-
-
 class Net(StrEnum):
     """Networks."""
 
@@ -73,7 +63,9 @@ def fit(
         typer.Option("--shots", metavar="N or N:N", help="Rows that a new task will have, such as 5 or 3:20."),
     ] = None,
     learner: Annotated[Learner, typer.Option("--learner", help="Family of learners.")] = Learner.neural_network,
-    method: Annotated[Method, typer.Option("--method", help="How one task is learned.")] = Method.auto,
+    method: Annotated[
+        str, typer.Option("--method", help="How one task is learned: auto, bayesian-linear, prototype, maml and others.")
+    ] = "auto",
     net: Annotated[
         Net, typer.Option("--net", help="Network: tried where it may help (auto), none, or a multilayer perceptron.")
     ] = Net.auto,
@@ -114,12 +106,12 @@ def fit(
     )
     known = tasks[0].columns
     codes = split_names(categorical, known if isinstance(known, tuple) else ())
-    gradients = method in (Method.maml, Method.reptile) or (method is Method.prototype and net is Net.mlp)
+    gradients = method not in ("auto", "bayesian-linear", "prototype") or (method == "prototype" and net is Net.mlp)
     training = None
     if gradients or steps is not None or checkpoint is not None:
         training = Training(steps=steps, checkpoint=checkpoint, progress=gradients and sys.stderr.isatty())
     meta = MetaNeuralNetwork(
-        method.value,
+        method,
         net=None if net is Net.none else net.value,
         training=training,
         prior_mean=prior_mean.value,

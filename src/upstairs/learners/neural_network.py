@@ -337,7 +337,7 @@ class MetaNeuralNetwork(MetaLearner):
 
     def __init__(
         self,
-        method: Literal["auto", "bayesian-linear", "prototype", "maml", "reptile"] = "auto",
+        method: str = "auto",
         *,
         net: Any = "auto",
         options: Mapping[str, Any] | None = None,
