@@ -1,37 +1,35 @@
-"""Few-shot classification of Omniglot characters: prototypes on the features of a small convolutional network.
+"""Few-shot classification of Omniglot characters, alphabets apart: any method and network of MetaNeuralNetwork.
 
-    UPSTAIRS_DATA=... python benchmarks/omniglot.py [--minutes 20] [--folder FOLDER] [--ways 20] ...
+    UPSTAIRS_DATA=... python benchmarks/omniglot.py NAME [--method prototype] [--net conv4] [--steps N] [--folder FOLDER] ...
 
-The background set is split by alphabet: five alphabets report, three others say when to stop, the rest trains. A run
-with ``--folder`` can be stopped and called again. Writes ``omniglot.md`` beside itself.
+The background set is split by alphabet: five alphabets report, three others say when to stop, the rest trains. A run with
+``--folder`` can be stopped and called again. Adds its row, under NAME, to ``omniglot.json`` and ``omniglot.md`` beside itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import json
 import os
 import pathlib
+import sys
 import time
+import warnings
+from typing import Any
 
-import jax
 import numpy as np
 
-from upstairs.inner.features import features_of
-from upstairs.inner.heads import PrototypeHead
-from upstairs.inner.traced import Spec
-from upstairs.nets import NetSpec
-from upstairs.outer.draws import EpisodeDraw, pool_data
-from upstairs.outer.loop import Event, run
-from upstairs.outer.optimiser import Optimiser
-from upstairs.outer.scan import ScanStepper, judge
+import upstairs as up
+from upstairs.inner.descent import SGD
 
 HERE = pathlib.Path(__file__).parent
 DATA = pathlib.Path(os.environ.get("UPSTAIRS_DATA", HERE.parent.parent / "shared" / "data"))
-SHAPE = (28, 28, 1)
+EPISODES, QUERIES = 1000, 15
 
 
-def pools(seed: int) -> tuple[dict, dict, dict, list[list[str]]]:
-    """Training, stopping and reporting pools, alphabets apart."""
+def pools(seed: int = 0) -> tuple[up.ClassPool, up.ClassPool, up.ClassPool, list[list[str]]]:
+    """Training, stopping and reporting pools, and their alphabets."""
     file = np.load(DATA / "omniglot" / "omniglot28_background.npz", allow_pickle=False)
     images, alphabet = file["images"], file["alphabet"]
     names = np.random.default_rng(seed).permutation(np.unique(alphabet))
@@ -39,91 +37,115 @@ def pools(seed: int) -> tuple[dict, dict, dict, list[list[str]]]:
     found = []
     for group in groups:
         part = images[np.isin(alphabet, group)]
-        codes = np.repeat(np.arange(len(part)), part.shape[1])
-        found.append(pool_data(part.reshape(-1, 28, 28), codes, SHAPE))
+        labels = np.repeat([f"character {n:04d}" for n in np.flatnonzero(np.isin(alphabet, group))], part.shape[1])
+        owner = np.repeat(alphabet[np.isin(alphabet, group)], part.shape[1])
+        found.append(up.ClassPool(part.reshape(-1, 28, 28), labels, group=owner))
     return found[0], found[1], found[2], groups
-
-
-class Tired(Exception):
-    """Training time is spent."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--ways", type=int, default=20)
+    parser.add_argument("name", help="of the row in the table")
+    parser.add_argument("--method", default="prototype")
+    parser.add_argument("--net", default="conv4", help="mlp, conv4, or mlp:256,128,64")
+    parser.add_argument("--options", default="{}", help="a Python dictionary; SGD(rate, learned) may occur in it")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=None)
+    parser.add_argument("--rate", type=float, default=None)
+    parser.add_argument("--queries", type=int, default=None)
+    parser.add_argument("--ways", type=int, default=5)
     parser.add_argument("--shots", type=int, default=1)
-    parser.add_argument("--queries", type=int, default=5)
-    parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--tests", default="5x1,5x5,20x1", help="ways x shots; a method with fixed ways has one")
+    parser.add_argument("--patience", type=int, default=None)
     parser.add_argument("--folder", default=None)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", up.FamiliarityWarning)
+    train, stop, report, groups = pools()
+    kind, _, sizes = options.net.partition(":")
+    net: Any = {"name": kind, "sizes": ast.literal_eval(f"({sizes},)")} if sizes else kind
 
-    train, stop, report, groups = pools(options.seed)
-    net = NetSpec("conv4", SHAPE, (options.channels,) * 4)
-    white = float(1.0 - train["x"].mean() / 255.0)
-    print(f"share of ink {min(white, 1 - white):.3f}, training classes {len(train['counts'])}")
-    draw = EpisodeDraw(1, options.ways, (options.shots, options.shots), options.queries, rotations=4)
-    check = EpisodeDraw(20, 5, (1, 1), 15)
-    stepper = ScanStepper(
-        PrototypeHead(net, options.ways),
-        Spec(SHAPE, options.ways),
-        draw,
-        train,
-        optimiser=Optimiser("adam", options.rate, "cosine", options.steps),
-        validation=(check, stop),
-        validation_batches=10,
-        judge_rule=PrototypeHead(net, 5),
-        seed=options.seed,
-    )
-    last = [0.0]
-
-    def tell(event: Event) -> None:
-        if event.kind == "validation" and event.validation is not None:
+    def tell(event: Any) -> None:
+        if event.kind == "validation":
+            judged = event.validation
             left = "" if event.seconds_left is None else f", about {event.seconds_left:.0f} s left"
-            print(
-                f"{event.seconds:7.1f} s  step {event.step:6d}  loss {event.loss:.4f}  "
-                f"stopping alphabets {100 * (1 - event.validation.error):.2f} %  "
-                f"({0 if not event.rate else 1e3 / event.rate:.0f} ms a step{left})",
-                flush=True,
-            )
-        last[0] = event.seconds
-        if event.kind == "validation" and event.seconds > 60 * options.minutes:
-            raise Tired
+            said = f"loss {event.loss:.4f}, stopping alphabets {100 * (1 - judged.error):.2f} %{left}"
+            sys.stdout.write(f"{event.seconds:7.1f} s  step {event.step:6d}  {said}\n")
+            sys.stdout.flush()
 
-    outcome = run(
-        stepper, options.steps, validate_every=500, monitor="error", checkpoint=options.folder, callback=tell,
-        checkpoint_seconds=20.0,
-    )  # fmt: skip
-    lines = [
-        "| test | accuracy, % | 95 % interval |",
-        "|---|---|---|",
-    ]
-    for ways, shots in ((5, 1), (5, 5), (20, 1), (20, 5)):
-        begun = time.perf_counter()
-        frozen = EpisodeDraw(20, ways, (shots, shots), 15)
-        _, errors = judge(PrototypeHead(net, ways), frozen, report, outcome.params, batches=50, seed=1)
-        right = 100 * (1 - errors)
-        half = 1.96 * right.std() / np.sqrt(len(right))
-        lines.append(f"| {ways}-way {shots}-shot | {right.mean():.2f} | +- {half:.2f} |")
-        print(lines[-1], f"{time.perf_counter() - begun:.1f} s", flush=True)
-    arrays = {name[4:]: value for name, value in outcome.params.items() if name.startswith("net/")}
-    sample = report["x"][:50, 0].astype(np.float32) / 255.0
-    width = features_of(net, arrays, sample).shape[1]
-    text = (
-        f"# Omniglot, background set, split by alphabet\n\nconv4 ({net.sizes}, {width} features), prototypes, trained "
-        f"on {options.ways}-way {options.shots}-shot episodes with {options.queries} query rows a class and turned "
-        f"classes; {outcome.step} episodes in {outcome.seconds:.0f} s on {jax.devices()[0].platform} "
-        f"({os.cpu_count()} cores); best at step {outcome.best_step}; {outcome.reason}. No transduction: every image is "
-        f"normalised by itself. 1,000 frozen episodes, 15 query rows a class.\n\nStops on {', '.join(groups[1])}; "
-        f"reports on {', '.join(groups[2])}.\n\n" + "\n".join(lines) + "\n"
+    training = up.Training(
+        steps=options.steps,
+        batch=options.batch,
+        rate=options.rate,
+        queries=options.queries,
+        validate_every=500,
+        patience=options.patience,
+        augment=("rotations",),
+        checkpoint=options.folder,
+        callback=tell,
     )
-    print(text)
-    if options.write:
-        (HERE / "omniglot.md").write_text(text)
+    meta = up.MetaNeuralNetwork(
+        options.method,
+        net=net,
+        options=eval(options.options, {"SGD": SGD}),
+        training=training,
+        ways=options.ways,
+        shots=options.shots,
+        random_state=options.seed,
+    )
+    begun = time.perf_counter()
+    meta.meta_fit(train, validation=stop)
+    seconds = time.perf_counter() - begun
+    cells: dict[str, str] = {}
+    for test in options.tests.split(","):
+        ways, shots = map(int, test.split("x"))
+        tasks = report.episodes(EPISODES, ways=ways, shots=shots, queries=QUERIES, random_state=1)
+        result = up.evaluate(
+            {"it": meta},
+            tasks,
+            shots=[shots],
+            ways=ways,
+            queries=QUERIES,
+            random_state=0,
+            baselines=["nearest prototype"],
+        )
+        for row in result.table(shots, "accuracy"):
+            cells[f"{test} {'' if row.learner == 'it' else 'raw '}"] = (
+                f"{100 * row.mean:.2f} +- {50 * (row.high - row.low):.2f}"
+            )
+        sys.stdout.write(f"{test}: {cells}\n")
+        sys.stdout.flush()
+    place = HERE / "omniglot.json"
+    rows = json.loads(place.read_text()) if place.exists() else {}
+    rows[options.name] = {
+        "how": f"{options.method}, {options.net}, trained {options.ways} ways {options.shots} shots, {meta.prior_.settings['choice']}",
+        "seconds": round(seconds),
+        "cells": cells,
+    }
+    place.write_text(json.dumps(rows, indent=1) + "\n")
+    (HERE / "omniglot.md").write_text(table(rows, groups))
+
+
+def table(rows: dict[str, Any], groups: list[list[str]]) -> str:
+    tests = [("5x1", "5-way 1-shot"), ("5x5", "5-way 5-shot"), ("20x1", "20-way 1-shot")]
+    lines = [
+        "# Omniglot, background set, split by alphabet",
+        "",
+        f"{EPISODES:,} frozen episodes of unseen alphabets, {QUERIES} query rows a class, accuracy in percent with 95 % intervals over "
+        "episodes. No transduction: every image is normalised by itself. Stops on "
+        f"{', '.join(groups[1])}; reports on {', '.join(groups[2])}.",
+        "",
+        "| | " + " | ".join(said for _, said in tests) + " | learning, s |",
+        "|---|" + "---|" * (len(tests) + 1),
+    ]
+    raw = {
+        key: row["cells"][f"{key} raw "] for row in rows.values() for key, _ in tests if f"{key} raw " in row["cells"]
+    }
+    lines.append("| nearest raw prototype | " + " | ".join(raw.get(key, "") for key, _ in tests) + " | |")
+    for name, row in rows.items():
+        cells = [row["cells"].get(f"{key} ", "") for key, _ in tests]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {row['seconds']} |")
+    return "\n".join([*lines, "", *(f"- **{name}**: {row['how']}." for name, row in rows.items()), ""])
 
 
 if __name__ == "__main__":

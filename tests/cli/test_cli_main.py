@@ -66,7 +66,7 @@ MISTAKES = {
         "did you mean 'revenue'?",
     ),
     "no columns named": (["fit", "{}/train.csv", "--out", "{}/x"], "--task and --target missing"),
-    "wrong word": (["fit", "{}/train.csv", "--out", "{}/x", "--method", "magic"], "'magic' is not one of"),
+    "wrong word": (["fit", "{}/train.csv", "--out", "{}/x", "--prior-mean", "magic"], "'magic' is not one of"),
     "wrong shots": (
         ["fit", "{}/train.csv", "--task", "shop", "--target", "revenue", "--out", "{}/x", "--shots", "many"],
         "--shots takes",

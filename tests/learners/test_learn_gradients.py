@@ -162,4 +162,5 @@ def test_network_features_for_shared_labels_are_refused() -> None:
         up.Training(augment="rotations")
     turned = up.Training(augment=("rotations",))
     with pytest.raises(up.PriorMismatchError, match="turns images"):
-        up.MetaNeuralNetwork("prototype", net="mlp", training=turned).meta_fit(shapes(6, 0))
+        flat = up.ClassPool(shapes(6, 0).X.reshape(72, -1), shapes(6, 0).y)
+        up.MetaNeuralNetwork("prototype", net="mlp", training=turned).meta_fit(flat)

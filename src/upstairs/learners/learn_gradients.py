@@ -72,6 +72,8 @@ def learn_by_gradients(
     settings |= {"kind": "classification", "labels": "own", "classes": [], "target": [0.0, 1.0]}
     settings["encoder"] = encoder.spec()
     ways = plan.ways or min(WAYS if isinstance(tasks, ClassPool) else 10**6, int(np.bincount(classes.owner).max()))
+    if len(shape) > 1:
+        settings["image"] = list(shape)
     net = _net(plan, shape, encoder, ways)
     owners = ("pool",) * len(names) if isinstance(tasks, ClassPool) else tuple(n.rsplit("/", 1)[0] for n in names)
     seen = _seen_classes(classes, names, owners)
@@ -200,10 +202,11 @@ def _train_own(
         out = _held_out(by, plan.seed)
         fit, judges = whole.select(np.flatnonzero(~out)), whole.select(np.flatnonzero(out))
     rotations = 4 if plan.training is not None and "rotations" in plan.training.augment else 1
-    if rotations > 1 and (net is None or len(net.inputs) < 3):
+    image = tuple(settings.get("image", ()))
+    if rotations > 1 and not image:
         raise PriorMismatchError(
-            "Training: augment=('rotations',) turns images, but the network takes rows without image axes; use net='conv4' on a "
-            "pool of images, or leave it out."
+            "Training: augment=('rotations',) turns images, but the tasks' rows have no image axes; pass a ClassPool of images of "
+            "shape (row, height, width), or leave it out."
         )
     rule, judge, judged_ways = _own_rules(plan, net, ways, fit, judges, rotations)
     heavy = net is not None and len(net.inputs) > 1
@@ -220,12 +223,12 @@ def _train_own(
     spec = Spec((fit.x.shape[1],) if net is None else net.inputs, ways)
     validation = None
     if judged_ways >= 2:
-        validation = EpisodeDraw(20, judged_ways, shots, 15), _pool(judges, spec.inputs)
+        validation = EpisodeDraw(20, judged_ways, shots, 15), _pool(judges, image or spec.inputs)
     outcome = train(
         rule,
         spec,
         EpisodeDraw(training.batch, rule.ways, shots, training.queries, rotations),  # type: ignore[attr-defined]
-        _pool(fit, spec.inputs),
+        _pool(fit, image or spec.inputs),
         training,
         validation=validation,
         judge_rule=judge,
@@ -277,6 +280,8 @@ def _pool(classes: Classes, inputs: tuple[int, ...]) -> dict[str, np.ndarray]:
     from upstairs.outer.draws import pool_data
 
     alone = len(np.unique(classes.owner)) == 1
+    if len(inputs) == 2:
+        inputs = (*inputs, 1)
     return pool_data(classes.x, classes.y, inputs, None if alone else classes.owner)
 
 
