@@ -161,6 +161,6 @@ def test_network_features_for_shared_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="Training: augment must be a sequence"):
         up.Training(augment="rotations")
     turned = up.Training(augment=("rotations",))
+    flat = up.ClassPool(shapes(6, 0).X.reshape(72, -1), shapes(6, 0).y)
     with pytest.raises(up.PriorMismatchError, match="turns images"):
-        flat = up.ClassPool(shapes(6, 0).X.reshape(72, -1), shapes(6, 0).y)
         up.MetaNeuralNetwork("prototype", net="mlp", training=turned).meta_fit(flat)

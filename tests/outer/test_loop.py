@@ -1,13 +1,8 @@
-"""The loop over toy steppers: exact resume, kills, early stopping, events, and what it refuses."""
+"""The loop over toy steppers: exact resume, early stopping, events, and what it refuses."""
 
 from __future__ import annotations
 
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,45 +83,6 @@ def test_a_run_cut_anywhere_goes_on_as_if_never_stopped(tmp_path: pathlib.Path) 
         assert stepper.calls == 0
     assert same(run(Walk(), 60, validate_every=10, checkpoint=folder), whole)
     assert same(run(Walk(), 90, validate_every=10, checkpoint=folder), run(Walk(), 90, validate_every=10))
-
-
-SCRIPT = textwrap.dedent(
-    """
-    import sys, time
-    sys.path.insert(0, sys.argv[1])
-    from test_loop import Walk
-    from upstairs.outer.loop import run
-
-    class Slow(Walk):
-        most = 3
-        def advance(self, state, start, count):
-            time.sleep(0.001)
-            return super().advance(state, start, count)
-
-    print("ready", flush=True)
-    run(Slow(), 150, validate_every=10, checkpoint=sys.argv[2], checkpoint_seconds=0)
-    """
-)
-
-
-def test_kills_at_random_moments_leave_no_trace(tmp_path: pathlib.Path) -> None:
-    """Twenty times kill -9, each in the run that the one before left."""
-    command = [sys.executable, "-c", SCRIPT, str(pathlib.Path(__file__).parent), str(tmp_path / "run")]
-    rng, killed = np.random.default_rng(0), 0
-    for _ in range(20):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ))
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        try:
-            process.wait(timeout=float(rng.uniform(0.0, 0.08)))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-        process.stdout.close()
-    found = run(Walk(), 150, validate_every=10, checkpoint=tmp_path / "run")
-    assert killed >= 15
-    assert same(found, run(Walk(), 150, validate_every=10))
 
 
 def test_early_stopping_keeps_the_best(tmp_path: pathlib.Path) -> None:

@@ -80,7 +80,9 @@ def _digits(seed: int) -> None:
             network = _learned(train, valid, shots=(1, 5), ways=2, **_NETWORK, training=Training(**_TRAINING))
             results.append(_measured(meta, test, train, [1, 5], 15, 10, part, ways=2, beside={_CONV: network}))
     _chosen(chosen, meta)
-    show(f"Beside it: {_CONV}, two blocks of 32 channels, trained for {_TRAINING['steps']} steps on images turned four ways.")
+    show(
+        f"Beside it: {_CONV}, two blocks of 32 channels, trained for {_TRAINING['steps']} steps on images turned four ways."
+    )
     _table(results)
 
 

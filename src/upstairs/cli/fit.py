@@ -64,7 +64,8 @@ def fit(
     ] = None,
     learner: Annotated[Learner, typer.Option("--learner", help="Family of learners.")] = Learner.neural_network,
     method: Annotated[
-        str, typer.Option("--method", help="How one task is learned: auto, bayesian-linear, prototype, maml and others.")
+        str,
+        typer.Option("--method", help="How one task is learned: auto, bayesian-linear, prototype, maml and others."),
     ] = "auto",
     net: Annotated[
         Net, typer.Option("--net", help="Network: tried where it may help (auto), none, or a multilayer perceptron.")

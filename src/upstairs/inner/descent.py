@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-__all__ = ["SGD", "Adam", "Descent"]
+__all__ = ["SGD", "Adam", "Descent", "PerParameterSGD", "PerStepSGD"]
 
 Weights: TypeAlias = Mapping[str, Array]
 
@@ -49,6 +49,8 @@ class SGD(Descent):
         Step size, the start of learning where it is learned. A learned rate is free to become zero or negative.
     learned : bool
         Whether the rate is learned over tasks, as the array ``"rate"``.
+    clip : float, optional
+        Most norm of the gradient of all weights together: one task with an extreme row then leads nowhere far away.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class SGD(Descent):
 
     rate: float = 0.1
     learned: bool = False
+    clip: float | None = None
 
     def settings(self, weights: Weights) -> dict[str, Array]:
         """Return the rate, if it is learned."""
@@ -70,6 +73,9 @@ class SGD(Descent):
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Subtract rate times gradient."""
         rate = settings.get("rate", self.rate)
+        if self.clip is not None:
+            square = sum((jnp.square(part).sum() for part in gradient.values()), jnp.zeros((), _dtype(weights)))
+            rate = rate * self.clip / jnp.sqrt(jnp.maximum(square, self.clip**2))
         return {name: weights[name] - rate * gradient[name] for name in weights}, {}
 
 
@@ -119,6 +125,100 @@ class Adam(Descent):
             fair = first / (1.0 - self.beta1**step)
             out[name] = value - self.rate * fair / (jnp.sqrt(second / (1.0 - self.beta2**step)) + self.epsilon)
         return out, new
+
+
+@final
+@dataclass(frozen=True)
+class PerParameterSGD(Descent):
+    """Gradient descent with one learned rate a weight, as in Meta-SGD; a rate is free to become negative.
+
+    Learned over tasks: ``"rate/<name>"``, of the shape of each array of weights. Departure from the paper: all rates
+    start at the same number; there they are drawn evenly from [0.005, 0.1].
+
+    Parameters
+    ----------
+    rate : float
+        Where every rate starts.
+
+    References
+    ----------
+    Li, Z., Zhou, F., Chen, F. and Li, H. (2017). Meta-SGD: learning to learn quickly for few-shot learning.
+    arXiv 1707.09835, equation 2.
+
+    Examples
+    --------
+    >>> rule = PerParameterSGD(0.5)
+    >>> settings = rule.settings({"w": jnp.zeros(2)})
+    >>> settings["rate/w"].tolist()
+    [0.5, 0.5]
+    >>> settings = {"rate/w": jnp.array([0.5, -1.0])}
+    >>> rule.update(settings, {}, {"w": jnp.ones(2)}, {"w": jnp.zeros(2)})[0]["w"].tolist()
+    [-0.5, 1.0]
+    """
+
+    rate: float = 0.05
+
+    def settings(self, weights: Weights) -> dict[str, Array]:
+        """Return one rate a weight."""
+        return {f"rate/{name}": jnp.full_like(array, self.rate) for name, array in weights.items()}
+
+    def update(
+        self, settings: Weights, memory: Weights, gradient: Weights, weights: Weights
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Subtract rate times gradient, weight by weight."""
+        return {name: weights[name] - settings[f"rate/{name}"] * gradient[name] for name in weights}, {}
+
+
+@final
+@dataclass(frozen=True)
+class PerStepSGD(Descent):
+    """Gradient descent with one learned rate an array of weights and step, as in MAML++.
+
+    Learned over tasks: ``"rate/<name>"`` of shape (step,). Rates are free to become negative. A step beyond the last
+    one uses the last rate.
+
+    Parameters
+    ----------
+    rate : float
+        Where every rate starts.
+    steps : int
+        Steps that have rates of their own, at least 1.
+
+    References
+    ----------
+    Antoniou, A., Edwards, H. and Storkey, A. (2019). How to train your MAML. ICLR; section 4, "learning per-layer
+    per-step learning rates and gradient directions".
+
+    Examples
+    --------
+    >>> rule = PerStepSGD(0.5, steps=2)
+    >>> weights = {"w": jnp.zeros(2)}
+    >>> settings = rule.settings(weights)
+    >>> settings["rate/w"].tolist()
+    [0.5, 0.5]
+    >>> weights, memory = rule.update(settings, rule.init(settings, weights), {"w": jnp.ones(2)}, weights)
+    >>> weights["w"].tolist(), float(memory["step"])
+    ([-0.5, -0.5], 1.0)
+    """
+
+    rate: float = 0.05
+    steps: int = 5
+
+    def settings(self, weights: Weights) -> dict[str, Array]:
+        """Return one rate an array and step."""
+        return {f"rate/{name}": jnp.full(self.steps, self.rate, array.dtype) for name, array in weights.items()}
+
+    def init(self, settings: Weights, weights: Weights) -> dict[str, Array]:
+        """Count the steps."""
+        return {"step": jnp.zeros((), _dtype(weights))}
+
+    def update(
+        self, settings: Weights, memory: Weights, gradient: Weights, weights: Weights
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Subtract the rate of this step times the gradient."""
+        now = jnp.minimum(memory["step"], self.steps - 1).astype(jnp.int32)
+        new = {name: weights[name] - settings[f"rate/{name}"][now] * gradient[name] for name in weights}
+        return new, {"step": memory["step"] + 1.0}
 
 
 def _dtype(weights: Weights) -> jnp.dtype:

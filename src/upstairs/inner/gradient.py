@@ -9,6 +9,7 @@ References
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
@@ -22,10 +23,21 @@ from upstairs.inner.descent import SGD, Adam, Descent
 from upstairs.inner.traced import Arrays, Logits, Normal, Spec, TaskRows, TracedRule, log_density, masked_mean
 from upstairs.nets.build import Net
 
-__all__ = ["Maml", "Reptile", "check_net", "descend", "part"]
+__all__ = [
+    "Composed",
+    "Maml",
+    "Reptile",
+    "check_net",
+    "descend",
+    "first_params",
+    "fit_loss",
+    "part",
+    "prediction",
+    "watched",
+]
 
 LEAST_VARIANCE = 1e-6
-_SGD, _ADAM = SGD(0.03, learned=True), Adam(1e-3)
+_SGD, _ADAM = SGD(0.03, learned=True, clip=10.0), Adam(1e-3)
 
 Loss: TypeAlias = Callable[[Any], Float[Array, ""]]
 
@@ -64,22 +76,66 @@ def descend(
     >>> float(found["t"])
     0.25
     """
+    found, _ = watched(
+        loss, start, lambda weights: None, steps=steps, descent=descent, settings=settings, first_order=first_order
+    )
+    return found
+
+
+def watched(
+    loss: Loss,
+    start: Arrays,
+    watch: Callable[[Any], Any],
+    *,
+    steps: int,
+    descent: Descent,
+    settings: Arrays,
+    first_order: bool = False,
+) -> tuple[dict[str, Array], Any]:
+    """Make some steps down a loss as `descend` does, and look at the weights after each.
+
+    Parameters
+    ----------
+    loss, start, steps, descent, settings, first_order
+        As for `descend`; ``steps`` must be at least 1 where there is something to see.
+    watch : callable
+        Of the weights; returns an array, or None.
+
+    Returns
+    -------
+    weights : dict of arrays
+        After the last step.
+    seen : array of shape (step, ...)
+        What ``watch`` returned after each step.
+
+    Examples
+    --------
+    >>> loss = lambda w: 0.5 * w["t"] ** 2
+    >>> start = {"t": jnp.array(1.0)}
+    >>> _, seen = watched(loss, start, lambda w: w["t"], steps=3, descent=SGD(0.5), settings={})
+    >>> seen.tolist()
+    [0.5, 0.25, 0.125]
+    """
     slope = jax.grad(loss)
 
-    def step(carry: Any, _: None) -> tuple[Any, None]:
+    def step(carry: Any, _: None) -> tuple[Any, Any]:
         weights, memory = carry
         gradient = slope(weights)
         if first_order:
             gradient = jax.lax.stop_gradient(gradient)
-        return descent.update(settings, memory, gradient, weights), None
+        carry = descent.update(settings, memory, gradient, weights)
+        return carry, watch(carry[0])
 
     carry = (dict(start), descent.init(settings, start))
     if steps <= 5:
+        every = []
         for _ in range(steps):
-            carry, _ = step(carry, None)
-        return carry[0]
+            carry, seen = step(carry, None)
+            every.append(seen)
+        return carry[0], jax.tree.map(lambda *parts: jnp.stack(parts), *every) if every else None
     # many steps: one compiled body, and only the weights between steps are kept for the way back
-    return jax.lax.scan(jax.checkpoint(step), carry, None, length=steps)[0][0]
+    carry, seen = jax.lax.scan(jax.checkpoint(step), carry, None, length=steps)
+    return carry[0], seen
 
 
 @final
@@ -118,16 +174,14 @@ class Maml(TracedRule):
         """Draw a network."""
         check_net(self.net, spec, self.ways or None)
         weights = self.net.init(key)
-        params = {f"net/{name}": array for name, array in weights.items()}
-        params |= {f"descent/{name}": array for name, array in self.descent.settings(weights).items()}
-        return params if self.ways else params | {"noise": jnp.zeros(())}
+        return first_params(weights, self.descent.settings(weights), self.ways)
 
     def adapt(
         self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
     ) -> dict[str, Array]:
         """Make the steps."""
         return descend(
-            lambda weights: self._loss(weights, x, y, mask),
+            lambda weights: self.inner_loss(weights, x, y, mask),
             part(params, "net"),
             steps=self.steps,
             descent=self.descent,
@@ -137,16 +191,46 @@ class Maml(TracedRule):
 
     def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
         """Evaluate the adapted network."""
-        out = self.net(state, x)
-        return Logits(out) if self.ways else _normal(out, params["noise"])
+        return prediction(self.net(state, x), params, self.ways)
 
-    def _loss(self, weights: Arrays, x: Array, y: Array, mask: Array) -> Float[Array, ""]:
-        return _fit(self.net(weights, x), y, mask, self.ways)
+    def inner_loss(
+        self, weights: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
+    ) -> Float[Array, ""]:
+        """What the steps go down."""
+        return fit_loss(self.net(weights, x), y, mask, self.ways)
+
+
+class Composed(TracedRule):
+    """A rule under a name of its own that starts, adapts and predicts as another rule does, but for what it overrides."""
+
+    @property
+    @abc.abstractmethod
+    def inside(self) -> TracedRule:
+        """The rule that does it."""
+
+    @property
+    def sequential(self) -> bool:
+        """Whether tasks go one after another: where that rule says so."""
+        return self.inside.sequential
+
+    def init(self, key: PRNGKeyArray, spec: Spec) -> dict[str, Array]:
+        """Draw a network."""
+        return self.inside.init(key, spec)
+
+    def adapt(
+        self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
+    ) -> dict[str, Array]:
+        """Make the steps."""
+        return self.inside.adapt(params, x, y, mask)
+
+    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
+        """Evaluate the adapted network."""
+        return self.inside.predict(params, state, x)
 
 
 @final
 @dataclass(frozen=True)
-class Reptile(TracedRule):
+class Reptile(Composed):
     """Reptile: move the start towards where tasks end [2]_.
 
     Learned over tasks and on a task: as `Maml`, but the outer loss is half the squared distance from the start to the
@@ -165,23 +249,9 @@ class Reptile(TracedRule):
     descent: Descent = _ADAM
 
     @property
-    def sequential(self) -> bool:
-        """Whether tasks go one after another: where the network says so."""
-        return self.net.heavy
-
-    def init(self, key: PRNGKeyArray, spec: Spec) -> dict[str, Array]:
-        """Draw a network."""
-        return self._maml.init(key, spec)
-
-    def adapt(
-        self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
-    ) -> dict[str, Array]:
-        """Make the steps."""
-        return self._maml.adapt(params, x, y, mask)
-
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
-        """Evaluate the adapted network."""
-        return self._maml.predict(params, state, x)
+    def inside(self) -> Maml:
+        """The same steps."""
+        return Maml(self.net, self.ways, self.steps, self.descent, first_order=True)
 
     def outer_loss(self, params: Arrays, support: TaskRows, query: TaskRows, key: PRNGKeyArray) -> Float[Array, ""]:
         """Half the squared distance to the adapted weights, plus what the noise needs to be learned."""
@@ -192,10 +262,6 @@ class Reptile(TracedRule):
             return 0.5 * distance
         predicted = self.predict(params, state, query.x)
         return 0.5 * distance + masked_mean(-log_density(predicted, query.y), query.mask)
-
-    @property
-    def _maml(self) -> Maml:
-        return Maml(self.net, self.ways, self.steps, self.descent, first_order=True)
 
 
 def check_net(net: Net, spec: Spec, outputs: int | None) -> None:
@@ -212,13 +278,36 @@ def check_net(net: Net, spec: Spec, outputs: int | None) -> None:
         raise PriorMismatchError(f"The net has {net.outputs} outputs, but the tasks need {outputs}; set outputs.")
 
 
-def _fit(out: Array, y: Array, mask: Array, ways: int) -> Float[Array, ""]:
+def first_params(weights: Arrays, settings: Arrays, ways: int) -> dict[str, Array]:
+    """Params of a gradient rule before learning.
+
+    Parameters
+    ----------
+    weights : dict of arrays
+        Of the network.
+    settings : dict of arrays
+        What the update rule learns.
+    ways : int
+        Classes; 0 for a regression, whose noise is learned as well (``noise``, the log of its variance).
+    """
+    params = {f"net/{name}": array for name, array in weights.items()}
+    params |= {f"descent/{name}": array for name, array in settings.items()}
+    return params if ways else params | {"noise": jnp.zeros(())}
+
+
+def fit_loss(
+    out: Float[Array, "row output"], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"], ways: int
+) -> Float[Array, ""]:
+    """Half the mean squared error of a network's outputs, or the mean log loss of its logits."""
     if ways:
         return masked_mean(-log_density(Logits(out), y), mask)
     error = jnp.square(out.reshape(y.shape) - y)
     return masked_mean(0.5 * error.reshape(len(error), -1).sum(axis=1), mask)
 
 
-def _normal(out: Array, noise: Array) -> Normal:
+def prediction(out: Float[Array, "row output"], params: Arrays, ways: int) -> Normal | Logits:
+    """Logits, or the mean of a regression with the noise of ``params``."""
+    if ways:
+        return Logits(out)
     mean = out[:, 0] if out.shape[1] == 1 else out
-    return Normal(mean, jnp.broadcast_to(jnp.exp(noise) + LEAST_VARIANCE, mean.shape))
+    return Normal(mean, jnp.broadcast_to(jnp.exp(params["noise"]) + LEAST_VARIANCE, mean.shape))

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from upstairs.errors import PriorMismatchError
 from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, Prediction, Rows, State
+from upstairs.inner.rule import log_density as density
 from upstairs.tasks.batches import bucket
 
 __all__ = ["Arrays", "Logits", "Normal", "Spec", "TaskRows", "Traced", "TracedRule", "log_density", "over_tasks"]
@@ -134,8 +135,8 @@ def masked_mean(values: Float[Array, " row"], mask: Bool[Array, " row"]) -> Floa
 class Traced(AdaptationRule):
     """The NumPy face of a traced rule.
 
-    ``evidence`` is a proxy: the mean log predictive density of the support rows under the prior *before* adapting, or,
-    where class numbers mean nothing before, *after* it.
+    ``evidence`` is a proxy: the mean log predictive density of the support rows under the prior *before* adapting, or
+    *after* it where nothing is known before (labels of a task's own, rules for any number of classes).
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ class Traced(AdaptationRule):
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Prediction:
         """Predict rows of every task."""
         count, rows = x.shape[:2]
-        tasks = _tasks(count)
+        tasks = _tasks(count, self.rule.sequential)
         output = state.get(OUTPUT)
         rule = self._for(output.shape[1]) if output is not None and self.rule.any_ways else self.rule
         state = {name: array for name, array in state.items() if name != OUTPUT}
@@ -190,9 +191,11 @@ class Traced(AdaptationRule):
 
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Mean log predictive density of the support rows."""
-        rule, output = self._rule_and_outputs(support)
-        found = _evidence(rule, _single(params), self._rows(_renamed(support, output)), self.own)
-        return np.asarray(found, np.float64)[: len(support.y)]
+        if not (self.own or self.rule.any_ways):
+            return np.asarray(_evidence(self.rule, _single(params), self._rows(support)), np.float64)[: len(support.y)]
+        state = self.adapt(params, support) if state is None else state
+        each = density(self.predict(params, state, support.x), support.y)
+        return np.where(support.mask, each, 0.0).sum(axis=1) / np.maximum(support.counts, 1)
 
     def _rule_and_outputs(self, support: Rows) -> tuple[TracedRule, Int[np.ndarray, "task way"] | None]:
         """Return the rule for this number of classes, and which output stands for which class."""
@@ -208,7 +211,7 @@ class Traced(AdaptationRule):
         return replace(rule, ways=ways)
 
     def _rows(self, rows: Rows) -> TaskRows:
-        return self._padded(rows.x, rows.y, rows.mask, _tasks(len(rows.y)))
+        return self._padded(rows.x, rows.y, rows.mask, _tasks(len(rows.y), self.rule.sequential))
 
     def _padded(self, x: np.ndarray, y: np.ndarray, mask: np.ndarray, tasks: int) -> TaskRows:
         shape = (tasks, bucket(y.shape[1]))
@@ -232,8 +235,11 @@ def _renamed(rows: Rows, output: Int[np.ndarray, "task way"] | None) -> Rows:
     return replace(rows, y=np.where(rows.mask, np.take_along_axis(output, rows.y.astype(np.int64), axis=1), 0))
 
 
-def _tasks(count: int) -> int:
-    return 1 if count == 1 else bucket(count)
+def _tasks(count: int, sequential: bool) -> int:
+    """Pad the number of tasks to few different ones (1, 16, 256), or where each costs much to a power of two."""
+    if count == 1 or sequential:
+        return 1 if count == 1 else bucket(count)
+    return next(16**n for n in range(1, 9) if count <= 16**n)
 
 
 def _grown(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -258,10 +264,10 @@ def _predict(rule: TracedRule, params: Any, states: Any, x: Array) -> Normal | L
     return Logits(jax.nn.softmax(predicted.value, axis=-1)) if isinstance(predicted, Logits) else predicted
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _evidence(rule: TracedRule, params: Any, rows: TaskRows, after: bool) -> Array:
+@functools.partial(jax.jit, static_argnums=0)
+def _evidence(rule: TracedRule, params: Any, rows: TaskRows) -> Array:
     def one(task: TaskRows) -> Array:
-        state = rule.adapt(params, task.x, task.y, task.mask if after else jnp.zeros_like(task.mask))
+        state = rule.adapt(params, task.x, task.y, jnp.zeros_like(task.mask))
         return masked_mean(log_density(rule.predict(params, state, task.x), task.y), task.mask)
 
     return over_tasks(rule, one, rows)

@@ -15,6 +15,8 @@ _PLACES = {
     "Adam": "upstairs.inner.descent",
     "NetSpec": "upstairs.nets.build",
     "Optimiser": "upstairs.outer.optimiser",
+    "PerParameterSGD": "upstairs.inner.descent",
+    "PerStepSGD": "upstairs.inner.descent",
     "SGD": "upstairs.inner.descent",
     "Training": "upstairs.outer.training",
 }

@@ -140,9 +140,16 @@ def flat_data(rows: FlatRows, room: tuple[int, int] | None = None) -> dict[str, 
     ----------
     rows : FlatRows
     room : (int, int), optional
-        Tasks and rows that there is to be room for: parts of one data set then share a compiled program.
+        Tasks and rows that there is to be room for, by default a little more than there are: parts of one data set,
+        and data sets of about the same size, then share a compiled program.
+
+    Examples
+    --------
+    >>> rows = FlatRows(np.zeros((70, 2)), np.zeros(70), np.array([0, 30, 70]))
+    >>> {name: array.shape for name, array in flat_data(rows).items()}
+    {'x': (80, 2), 'y': (80,), 'offsets': (3,), 'tasks': ()}
     """
-    tasks, count = (len(rows), len(rows.y)) if room is None else room
+    tasks, count = (_roomy(size) for size in ((len(rows), len(rows.y)) if room is None else room))
     y = rows.y.astype(np.int32 if rows.y.dtype.kind in "iub" else np.float32)
     return {
         "x": np.pad(rows.x.astype(np.float32), ((0, count - len(y)), (0, 0))),
@@ -150,6 +157,12 @@ def flat_data(rows: FlatRows, room: tuple[int, int] | None = None) -> dict[str, 
         "offsets": np.pad(rows.offsets.astype(np.int32), (0, tasks - len(rows)), mode="edge"),
         "tasks": np.asarray(len(rows), np.int32),
     }
+
+
+def _roomy(size: int) -> int:
+    """Round up to one of four sizes between two powers of two."""
+    grain = 1 << max(0, int(size - 1).bit_length() - 3)
+    return -(-size // grain) * grain
 
 
 def pool_data(

@@ -305,21 +305,23 @@ def _steps(
     rule, draw, _, task_clip, devices = program
     optimiser = built(program.optimiser)
 
-    def gradients(params: Arrays, progress: Any, *tasks: Any) -> tuple[Array, Any]:
+    def gradients(params: Arrays, progress: Any, tasks: tuple[TaskRows, TaskRows, Array]) -> tuple[Array, Any]:
         if axis is None:
             return outer_gradient(rule, params, *tasks, task_clip, progress)
         share = draw.batch // devices
         first = jax.lax.axis_index(axis) * share
-        mine = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, share), tasks)
-        each, gradient = outer_gradient(rule, params, *mine, task_clip, progress)
+        support, query, keys = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, share), tasks)
+        each, gradient = outer_gradient(rule, params, support, query, keys, task_clip, progress)
         return jax.lax.all_gather(each, axis, tiled=True), jax.lax.pmean(gradient, axis)
 
     def step(number: Array, state: Any) -> tuple[Any, Array, Array, Array]:
         params, moments = state
         tasks, support, query = draw(data, seed, number)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(tasks))
-        progress = None if steps is None else jnp.where(steps > 0, jnp.minimum(number / jnp.maximum(steps, 1), 1.0), 1.0)
-        each, gradient = gradients(params, progress, support, query, keys)
+        progress = (
+            None if steps is None else jnp.where(steps > 0, jnp.minimum(number / jnp.maximum(steps, 1), 1.0), 1.0)
+        )
+        each, gradient = gradients(params, progress, (support, query, keys))
         loss = each.mean()
         finite = jnp.isfinite(loss) & jnp.isfinite(_norm(gradient))
         lost = ~jnp.isfinite(each)

@@ -158,6 +158,7 @@ def train(
         seed=seed,
         start=start,
         names=names,
+        steps=training.steps,
     )
 
     def go(callback: Callback | None) -> Outcome:
