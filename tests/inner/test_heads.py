@@ -45,9 +45,10 @@ def test_bayesian_linear_head_is_the_numpy_rule_on_its_features() -> None:
         np.testing.assert_allclose(predicted.variance, exact.variance[0], rtol=1e-9)
 
 
-def test_prototype_head_is_the_numpy_rule_on_its_features() -> None:
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_prototype_head_is_the_numpy_rule_on_its_features(diagonal: bool) -> None:
     with jax.enable_x64(True):
-        head, y = PrototypeHead(NET, 4), np.arange(9) % 3  # class 3 has no rows
+        head, y = PrototypeHead(NET, 4, diagonal), np.arange(9) % 3  # class 3 has no rows
         params = _params(head, Spec((3,), 4))
         state = head.adapt(params, jnp.asarray(X), jnp.asarray(y), jnp.asarray(MASK))
         probability = jax.nn.softmax(head.predict(params, state, jnp.asarray(X_NEW)).value)
@@ -56,12 +57,25 @@ def test_prototype_head_is_the_numpy_rule_on_its_features() -> None:
         exact = rule.predict(held, rule.adapt(held, rows), _features(params, X_NEW)[None])
         np.testing.assert_allclose(probability[:, :3], exact.probability[0], rtol=1e-9)
         assert probability[:, 3].max() == 0.0
+        score = rule.evidence(held, rows)[0]  # distances to the centre in units of the spread know no scale
+        plain = prototype_params({"temperature": np.zeros(())}, _features(params, X))
+        assert score == pytest.approx(rule.evidence(plain, rows)[0], rel=1e-9)
 
 
-@pytest.mark.parametrize("ways", [0, 3])
-def test_gradients_are_central_differences(ways: int) -> None:
+def test_scales_of_one_are_the_prototypes_without() -> None:
+    plain, scaled = PrototypeHead(NET, 3), PrototypeHead(NET, 3, diagonal=True)
+    params = plain.init(jax.random.key(0), Spec((3,), 3))
+    more = scaled.init(jax.random.key(0), Spec((3,), 3))
+    assert set(more) - set(params) == {"scale"}
+    x, y, mask = jnp.asarray(X, jnp.float32), jnp.arange(9) % 3, jnp.asarray(MASK)
+    for name, array in plain.adapt(params, x, y, mask).items():
+        np.testing.assert_array_equal(array, scaled.adapt(more, x, y, mask)[name])
+
+
+@pytest.mark.parametrize(("ways", "diagonal"), [(0, False), (3, False), (3, True)])
+def test_gradients_are_central_differences(ways: int, diagonal: bool) -> None:
     with jax.enable_x64(True):
-        head = PrototypeHead(NET, ways) if ways else BayesianLinearHead(NET)
+        head = PrototypeHead(NET, ways, diagonal) if ways else BayesianLinearHead(NET)
         params = _params(head, Spec((3,), ways))
         y = np.arange(9) % 3 if ways else np.sin(X.sum(axis=1))
         rows = TaskRows(jnp.asarray(X), jnp.asarray(y), jnp.asarray(MASK))

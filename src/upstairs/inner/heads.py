@@ -37,8 +37,10 @@ LEAST_NOISE = 1e-4
 class PrototypeHead(TracedRule):
     """Nearest class mean of the features of a network [1]_.
 
-    Learned over tasks: the network (``net/...``) and ``temperature``, the log of what squared distances are
-    multiplied by. Learned on a task: the class means. Departure from the paper: the temperature.
+    Learned over tasks: the network (``net/...``); ``temperature``, the log of what squared distances are multiplied by;
+    and with ``diagonal`` also ``scale``, the log of what every feature is multiplied by: squared Mahalanobis distances
+    with one diagonal covariance, which the paper names among the Bregman divergences (section 2.3). Learned on a task:
+    the class means. Departures from the paper: the temperature and the learned scales.
 
     Parameters
     ----------
@@ -47,10 +49,13 @@ class PrototypeHead(TracedRule):
     ways : int
         Most classes of a task; a class without support rows is never predicted. The params do not depend on it, so
         that a prior can be trained with more classes than it is used with, as the paper does.
+    diagonal : bool
+        Whether features have learned scales.
     """
 
     net: Net
     ways: int
+    diagonal: bool = False
     any_ways: ClassVar[bool] = True
     features: ClassVar[bool] = True
 
@@ -58,24 +63,29 @@ class PrototypeHead(TracedRule):
         """Draw a network; distances start divided by the root of the number of features."""
         check_net(self.net, spec, None)
         params = {f"net/{name}": array for name, array in self.net.init(key).items()}
-        return params | {"temperature": jnp.full((), -0.5 * math.log(self.net.outputs))}
+        params["temperature"] = jnp.full((), -0.5 * math.log(self.net.outputs))
+        return params | {"scale": jnp.zeros(self.net.outputs)} if self.diagonal else params
 
     def adapt(
         self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
     ) -> dict[str, Array]:
         """Take the mean of every class."""
-        features = self.net(part(params, "net"), x)
+        features = self._features(params, x)
         member = jax.nn.one_hot(y, self.ways, dtype=features.dtype) * mask[:, None]
         count = member.sum(axis=0)
         return {"center": member.T @ features / jnp.maximum(count, 1.0)[:, None], "count": count}
 
     def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Logits:
         """Minus scaled squared distances to the class means."""
-        features, center = self.net(part(params, "net"), x), state["center"]
+        features, center = self._features(params, x), state["center"]
         squares = jnp.square(features).sum(axis=1)[:, None] + jnp.square(center).sum(axis=1)
         distance = jnp.maximum(squares - 2.0 * features @ center.T, 0.0)
         logits = -jnp.exp(params["temperature"]) * distance
         return Logits(jnp.where(state["count"] > 0, logits, -1e9))
+
+    def _features(self, params: Arrays, x: Array) -> Float[Array, "row feature"]:
+        features = self.net(part(params, "net"), x)
+        return features * jnp.exp(params["scale"]) if self.diagonal else features
 
 
 @final
@@ -151,11 +161,13 @@ def prototype_params(
     params
         Of the head.
     features : array of shape (row, feature)
-        Of training rows; their centre and spread serve `evidence`.
+        Of training rows, as the network gives them; their centre and spread serve `evidence`.
     """
     width = features.shape[1]
+    scale = np.exp(np.asarray(params["scale"], np.float64)) if "scale" in params else np.ones(width)
+    features = features * scale
     return {
-        "transform": np.eye(width),
+        "transform": np.diag(scale),
         "anchor": np.zeros((1, width)),
         "pull": np.asarray(0.0),
         "temperature": np.exp(np.asarray(params["temperature"], np.float64)),

@@ -28,7 +28,16 @@ _PLAIN: dict[tuple[str, str], PlainRule] = {
 }
 _TRACED: dict[str, str] = {
     "maml": "upstairs.inner.gradient:Maml",
+    "fomaml": "upstairs.inner.fomaml:FirstOrderMaml",
+    "meta-sgd": "upstairs.inner.meta_sgd:MetaSGD",
+    "maml++": "upstairs.inner.maml_plus:MamlPlusPlus",
+    "anil": "upstairs.inner.anil:Anil",
+    "boil": "upstairs.inner.anil:Boil",
+    "imaml": "upstairs.inner.implicit:ImplicitMaml",
+    "proto-maml": "upstairs.inner.proto_maml:ProtoMaml",
     "reptile": "upstairs.inner.gradient:Reptile",
+    "ridge": "upstairs.inner.ridge:RidgeHead",
+    "svm": "upstairs.inner.svm_head:SvmHead",
 }
 """Rules that are trained by gradients, and where their classes are."""
 CLOSED = ("bayesian-linear", "prototype")
