@@ -19,6 +19,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,48 +69,56 @@ def fresh(kind: str) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in arrays.items()}
 
 
+def fixed_draw(batch: int) -> Any:
+    """Every step sees the same tasks, those of the problem."""
+    import jax.numpy as jnp
+
+    from upstairs.inner.traced import TaskRows
+    from upstairs.outer.draws import Draw
+
+    @dataclass(frozen=True)
+    class Fixed(Draw):
+        batch: int
+
+        def __call__(self, data: Any, seed: Any, step: Any) -> Any:
+            parts = [TaskRows(data[f"x{p}"], data[f"y{p}"], jnp.ones(data[f"y{p}"].shape, bool)) for p in "sq"]
+            return jnp.arange(self.batch), *parts
+
+    return Fixed(batch)
+
+
 class Ours:
-    """One meta-step a call, or many in one program."""
+    """The library's stepper on the tasks of the problem: one meta-step a call, or many in one program."""
 
     def __init__(self, kind: str, problem: dict[str, np.ndarray], start: dict[str, np.ndarray]) -> None:
-        import jax
-        import jax.numpy as jnp
-
         from upstairs.inner.descent import SGD
         from upstairs.inner.gradient import Maml
-        from upstairs.inner.traced import TaskRows
-        from upstairs.outer.scan import outer_gradient
+        from upstairs.inner.traced import Spec
+        from upstairs.outer.optimiser import Optimiser
+        from upstairs.outer.scan import ScanStepper
 
-        rule = Maml(net_of(kind), 5, 1, SGD(RATE))
-        data = [
-            TaskRows(
-                jnp.asarray(problem[f"x{p}"]), jnp.asarray(problem[f"y{p}"]), jnp.ones(problem[f"y{p}"].shape, bool)
-            )
-            for p in "sq"
-        ]
+        net = net_of(kind)
+        self._stepper = ScanStepper(
+            Maml(net, 5, 1, SGD(RATE)),
+            Spec(net.inputs, 5),
+            fixed_draw(len(problem["ys"])),
+            {name: np.asarray(array, np.int32 if name[0] == "y" else np.float32) for name, array in problem.items()},
+            optimiser=Optimiser("sgd", OUTER, clip=None),
+            start={f"net/{name}": array for name, array in start.items()},
+        )
+        self._state, self._step = self._stepper.start(), 0
 
-        def step(params: Any, support: Any, query: Any) -> tuple[Any, Any]:
-            keys = jax.random.split(jax.random.key(0), len(support.y))  # this rule draws nothing: no work is done
-            each, gradient = outer_gradient(rule, params, support, query, keys)
-            value = each.mean()
-            return jax.tree.map(lambda a, b: a - OUTER * b, params, gradient), value
-
-        def many(params: Any, support: Any, query: Any, count: Any) -> Any:
-            return jax.lax.fori_loop(0, count, lambda i, c: step(c[0], support, query), (params, jnp.zeros(())))
-
-        self._data, self._one, self._many = data, jax.jit(step), jax.jit(many)
-        self.params = {f"net/{name}": jnp.asarray(array) for name, array in start.items()}
-        self._block = jax.block_until_ready
+    @property
+    def params(self) -> dict[str, Any]:
+        return self._stepper.params(self._state)
 
     def one(self) -> float:
-        self.params, value = self._one(self.params, *self._data)
-        self._block(self.params)
-        return float(value)
+        return self.many(1)
 
     def many(self, count: int) -> float:
-        self.params, value = self._many(self.params, *self._data, count)
-        self._block(self.params)
-        return float(value)
+        self._state, metrics = self._stepper.advance(self._state, self._step, count)
+        self._step += count
+        return float(metrics.losses[-1])
 
 
 class Drawn:
@@ -289,11 +298,16 @@ def step_flop(kind: str) -> float:
 
 def peak(which: str, kind: str) -> float:
     """Peak memory of a process that only makes steps of one kind, in MB."""
+    import jax
+
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (which, kind))
+        return pool.apply(_peak, (which, kind, jax.local_device_count()))
 
 
-def _peak(which: str, kind: str) -> float:
+def _peak(which: str, kind: str, devices: int) -> float:
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", devices)
     problem, start = (mlp_problem() if kind == "mlp" else conv_problem()), fresh(kind)
     if which == "drawn":
         Drawn(kind).many(5)
@@ -376,10 +390,13 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of PyTorch; JAX takes all")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of PyTorch, and host devices of JAX"
+    )
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)
     torch.set_num_threads(options.threads)
+    jax.config.update("jax_num_cpu_devices", options.threads)  # tasks are shared out over the cores
     rate = matrix_rate()
     lines = [
         "# Second-order MAML beside PyTorch",

@@ -19,10 +19,13 @@ SINGLE = 1e-5
 CASES = [
     *cases_for(LONG, ["regression"], tolerance=SINGLE),
     *cases_for(SHORT, ["shared"], tolerance=SINGLE, expected_failures=SURE),
-    *cases_for(SHORT, ["own"], tolerance=SINGLE, expected_failures=FIXED),
+    *cases_for(LONG, ["own"], tolerance=SINGLE, expected_failures=FIXED),
     *cases_for(up.MetaNeuralNetwork("prototype", net=NET, training=up.Training(steps=300)), ["own"], tolerance=SINGLE),
     *cases_for(
-        up.MetaNeuralNetwork(net=NET), ["regression"], setting=("prior_weight", 4.0), bad_setting=("prior_weight", -1.0)
+        up.MetaNeuralNetwork(net=NET),
+        ["regression"],
+        setting=("prior_weight", 4.0),
+        bad_setting=("prior_weight", -1.0),
     ),
 ]
 
