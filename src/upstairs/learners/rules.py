@@ -38,6 +38,7 @@ _TRACED: dict[str, str] = {
     "reptile": "upstairs.inner.gradient:Reptile",
     "ridge": "upstairs.inner.ridge:RidgeHead",
     "svm": "upstairs.inner.svm_head:SvmHead",
+    "in-context": "upstairs.inner.context:InContext",
 }
 """Rules that are trained by gradients, and where their classes are."""
 CLOSED = ("bayesian-linear", "prototype")

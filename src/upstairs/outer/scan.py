@@ -9,6 +9,7 @@ to `ScanStepper.most` runs without another compilation and gives the same bits, 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple, final
 
@@ -132,7 +133,8 @@ class ScanStepper:
     def advance(self, state: Any, start: int, count: int) -> tuple[Any, Metrics]:
         """Make steps."""
         assert 1 <= count <= self.most
-        state, made, losses, bad = _advance(
+        advance = _advance_alone if one_core_each(self._program.devices) else _advance
+        state, made, losses, bad = advance(
             self._program, self._data, state, np.uint32(self.seed), np.uint32(start), np.uint32(count), self._steps
         )
         made, bad = int(made), int(bad)
@@ -283,8 +285,13 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _advance(program: _Program, data: Any, state: Any, seed: Any, start: Any, count: Any, steps: Any = None) -> Any:
+def one_core_each(devices: int) -> bool:
+    """Whether every device of a CPU has one core, so that threads inside an operation would only be in the way."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return jax.default_backend() == "cpu" and devices >= cores
+
+
+def _made(program: _Program, data: Any, state: Any, seed: Any, start: Any, count: Any, steps: Any = None) -> Any:
     if program.devices == 1:
         return _steps(program, None, data, state, seed, start, count, steps)
     everywhere = PartitionSpec()
@@ -296,6 +303,10 @@ def _advance(program: _Program, data: Any, state: Any, seed: Any, start: Any, co
         check_vma=False,
     )
     return parts(data, state, seed, start, count, steps)
+
+
+_advance = jax.jit(_made, static_argnums=0)
+_advance_alone = jax.jit(_made, static_argnums=0, compiler_options={"xla_cpu_multi_thread_eigen": False})
 
 
 def _steps(
