@@ -18,6 +18,7 @@ def test_the_demo_shows_three_sets(monkeypatch: pytest.MonkeyPatch, capsys: pyte
             meta, test, train, shots[:1], queries, min(draws, 3), progress, baselines=["no-meta"], **settings
         )
 
+    monkeypatch.setattr(demo, "_TRAINING", demo._TRAINING | {"steps": 20})
     monkeypatch.setattr(demo, "_learned", quick)
     monkeypatch.setattr(demo, "_measured", fewer)
     assert main(["demo"]) == 0

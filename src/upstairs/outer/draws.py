@@ -191,7 +191,7 @@ def pool_data(
     counts = np.bincount(codes)
     shape = x.shape[1:] if inputs is None else inputs
     kept = x if x.dtype == np.uint8 else x.astype(np.float32)
-    out = np.zeros((len(counts), int(counts.max()), *shape), kept.dtype)
+    out = np.zeros((len(counts), _roomy(int(counts.max())), *shape), kept.dtype)
     order = np.argsort(codes, kind="stable")
     place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
     out[codes[order], place] = kept[order].reshape(len(order), *shape)
