@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import upstairs as up
-from upstairs.inner.descent import SGD
+from upstairs.learners.values import restored
 
 HERE = pathlib.Path(__file__).parent
 DATA = pathlib.Path(os.environ.get("UPSTAIRS_DATA", HERE.parent.parent / "shared" / "data"))
@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("name", help="of the row in the table")
     parser.add_argument("--method", default="prototype")
     parser.add_argument("--net", default="conv4", help="mlp, conv4, or mlp:256,128,64")
-    parser.add_argument("--options", default="{}", help="a Python dictionary; SGD(rate, learned) may occur in it")
+    parser.add_argument(
+        "--options", default="{}", help='JSON; an update rule is {"is": "SGD", "rate": 0.1, "learned": true}'
+    )
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=None)
     parser.add_argument("--rate", type=float, default=None)
@@ -87,7 +89,7 @@ def main() -> None:
     meta = up.MetaNeuralNetwork(
         options.method,
         net=net,
-        options=eval(options.options, {"SGD": SGD}),
+        options=restored(json.loads(options.options)),
         training=training,
         ways=options.ways,
         shots=options.shots,

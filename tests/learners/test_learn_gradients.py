@@ -125,7 +125,7 @@ def test_image_networks_on_a_class_pool(tmp_path: pathlib.Path) -> None:
     np.testing.assert_array_equal(
         again.adapt(task.X[first], task.y[first]).predict_proba(task.X), model.predict_proba(task.X)
     )
-    again.meta_partial_fit(test.select(range(6)))
+    again.set_params(net="auto").meta_partial_fit(test.select(range(6)))  # the prior says what it was learned with
     assert again.prior_.provenance["tasks"] == 30
 
 
@@ -145,6 +145,7 @@ def test_maml_with_labels_of_its_own_has_a_number_of_classes() -> None:
     [
         ({"method": "maml", "options": {"step": 3}}, "method='maml' has no option 'step'; its options are descent"),
         ({"options": {"steps": 3}}, "has no option 'steps'; it has none"),
+        ({"method": "maml", "options": {"descent": abs}}, "descent=<built-in function abs> cannot be stored"),
         ({"net": "resnet"}, "net must be 'auto', None, 'mlp', 'conv4'"),
         ({"net": {"name": "mlp", "size": 3}}, "net must be"),
         ({"method": "maml", "net": None}, "method='maml' learns a network"),

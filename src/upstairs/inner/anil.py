@@ -17,14 +17,12 @@ import jax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from upstairs.errors import PriorMismatchError
-from upstairs.inner.descent import SGD, Descent
+from upstairs.inner.descent import DEFAULT, Descent
 from upstairs.inner.gradient import Composed, check_net, descend, first_params, fit_loss, part, prediction
 from upstairs.inner.traced import Arrays, Logits, Normal, Spec, TracedRule
 from upstairs.nets.build import Net, flatten_shapes
 
 __all__ = ["Anil", "Boil", "last_layer"]
-
-_SGD = SGD(0.03, learned=True)
 
 
 @final
@@ -63,7 +61,7 @@ class Anil(TracedRule):
     net: Net
     ways: int = 0
     steps: int = 5
-    descent: Descent = _SGD
+    descent: Descent = DEFAULT
     body: bool = False
 
     @property
@@ -119,7 +117,7 @@ class Boil(Composed):
     net: Net
     ways: int = 0
     steps: int = 5
-    descent: Descent = _SGD
+    descent: Descent = DEFAULT
 
     @property
     def inside(self) -> Anil:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-__all__ = ["SGD", "Adam", "Descent", "PerParameterSGD", "PerStepSGD"]
+__all__ = ["DEFAULT", "SGD", "Adam", "Descent", "PerParameterSGD", "PerStepSGD"]
 
 Weights: TypeAlias = Mapping[str, Array]
 
@@ -219,6 +219,10 @@ class PerStepSGD(Descent):
         now = jnp.minimum(memory["step"], self.steps - 1).astype(jnp.int32)
         new = {name: weights[name] - settings[f"rate/{name}"][now] * gradient[name] for name in weights}
         return new, {"step": memory["step"] + 1.0}
+
+
+DEFAULT = SGD(0.03, learned=True, clip=10.0)
+"""How gradient rules descend unless told otherwise: without the clip one extreme row can end a training."""
 
 
 def _dtype(weights: Weights) -> jnp.dtype:

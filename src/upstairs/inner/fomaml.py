@@ -13,13 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from upstairs.inner.descent import SGD, Descent
+from upstairs.inner.descent import DEFAULT, Descent
 from upstairs.inner.gradient import Composed, Maml
 from upstairs.nets.build import Net
 
 __all__ = ["FirstOrderMaml"]
-
-_SGD = SGD(0.03, learned=True)
 
 
 @final
@@ -42,7 +40,7 @@ class FirstOrderMaml(Composed):
     net: Net
     ways: int = 0
     steps: int = 5
-    descent: Descent = _SGD
+    descent: Descent = DEFAULT
 
     @property
     def inside(self) -> Maml:

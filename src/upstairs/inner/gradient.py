@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from upstairs.errors import PriorMismatchError
-from upstairs.inner.descent import SGD, Adam, Descent
+from upstairs.inner.descent import DEFAULT, Adam, Descent
 from upstairs.inner.traced import Arrays, Logits, Normal, Spec, TaskRows, TracedRule, log_density, masked_mean
 from upstairs.nets.build import Net
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 LEAST_VARIANCE = 1e-6
-_SGD, _ADAM = SGD(0.03, learned=True, clip=10.0), Adam(1e-3)
+_ADAM = Adam(1e-3)
 
 Loss: TypeAlias = Callable[[Any], Float[Array, ""]]
 
@@ -162,7 +162,7 @@ class Maml(TracedRule):
     net: Net
     ways: int = 0
     steps: int = 5
-    descent: Descent = _SGD
+    descent: Descent = DEFAULT
     first_order: bool = False
 
     @property

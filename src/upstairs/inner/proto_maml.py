@@ -18,14 +18,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from upstairs.errors import PriorMismatchError
-from upstairs.inner.descent import SGD, Descent
+from upstairs.inner.descent import DEFAULT, Descent
 from upstairs.inner.gradient import check_net, descend, first_params, fit_loss, part
 from upstairs.inner.traced import Arrays, Logits, Spec, TracedRule
 from upstairs.nets.build import Net
 
 __all__ = ["ProtoMaml"]
-
-_SGD = SGD(0.03, learned=True)
 
 
 @final
@@ -64,7 +62,7 @@ class ProtoMaml(TracedRule):
     net: Net
     ways: int
     steps: int = 5
-    descent: Descent = _SGD
+    descent: Descent = DEFAULT
     first_order: bool = False
     serves: ClassVar[frozenset[str]] = frozenset({"own"})
     any_ways: ClassVar[bool] = True

@@ -71,12 +71,12 @@ def learn_by_gradients(
     classes, names = classes_of(tasks, encoder)
     settings |= {"kind": "classification", "labels": "own", "classes": [], "target": [0.0, 1.0]}
     settings["encoder"] = encoder.spec()
-    ways = plan.ways or min(WAYS if isinstance(tasks, ClassPool) else 10**6, int(np.bincount(classes.owner).max()))
+    most = int(np.bincount(classes.owner).max())
+    ways = plan.ways or (min(WAYS, most) if isinstance(tasks, ClassPool) else most)
     if len(shape) > 1:
         settings["image"] = list(shape)
     net = _net(plan, shape, encoder, ways)
-    owners = ("pool",) * len(names) if isinstance(tasks, ClassPool) else tuple(n.rsplit("/", 1)[0] for n in names)
-    seen = _seen_classes(classes, names, owners)
+    seen = _seen_classes(tasks, classes, names)
     judges = None if validation is None else classes_of(validation, encoder)[0]
     return _train_own(seen, classes.group, judges, settings, plan, net, ways), seen
 
@@ -91,8 +91,7 @@ def learn_on_by_gradients(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, 
         together = seen.extended(more_rows(tasks, encoder, settings))
         return _train_shared(together, None, settings, plan, net, params), together
     classes, names = classes_of(tasks, encoder)
-    owners = ("pool",) * len(names) if isinstance(tasks, ClassPool) else tuple(n.rsplit("/", 1)[0] for n in names)
-    together = seen.extended(_seen_classes(classes, names, owners))
+    together = seen.extended(_seen_classes(tasks, classes, names))
     if settings["rule"] == "prototype":
         params = {name: array for name, array in params.items() if name.startswith("net/")}
         params["temperature"] = np.log(prior.group("params")["temperature"])
@@ -129,8 +128,9 @@ def _own_encoder(tasks: TaskSet | ClassPool, plan: Plan) -> tuple[Encoder, tuple
     return Encoder.uniform(columns, center=low, scale=(high - low) or 1.0), shape
 
 
-def _seen_classes(classes: Classes, names: tuple[str, ...], owners: tuple[str, ...]) -> Seen:
+def _seen_classes(tasks: TaskSet | ClassPool, classes: Classes, names: tuple[str, ...]) -> Seen:
     """Rows class after class; the group of a class is the task that it belongs to."""
+    owners = ("pool",) * len(names) if isinstance(tasks, ClassPool) else tuple(n.rsplit("/", 1)[0] for n in names)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(classes.y))]).astype(np.int64)
     return Seen(classes.x, np.zeros(len(classes.x)), offsets, names, owners)
 

@@ -292,8 +292,10 @@ class MetaNeuralNetwork(MetaLearner):
 
     Parameters
     ----------
-    method : {"auto", "bayesian-linear", "prototype", "maml", "reptile"}
-        How a task is learned. "auto": prototype for labels of a task's own, else bayesian-linear.
+    method : str
+        How a task is learned. "auto": "prototype" for labels of a task's own, else "bayesian-linear"; by gradients:
+        "maml", "reptile", "fomaml", "anil", "boil", "meta-sgd", "maml++", "imaml", "proto-maml", "ridge", "svm",
+        "in-context" (see the modules of `upstairs.inner`).
     net : {"auto", None, "mlp", "conv4"}, dict, NetSpec or Equinox module
         The network. "auto": for ``"bayesian-linear"`` features of a small one are tried beside the columns themselves
         (regressions with at least 20 tasks and 1,000 rows) and used as far as unseen tasks say; none for
@@ -362,7 +364,8 @@ class MetaNeuralNetwork(MetaLearner):
 
     def _learn(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
         plan = self._plan(self._method_for(tasks))
-        prior, self.seen_ = (learn_by_gradients if _by_gradients(plan) else learn)(tasks, validation, plan)
+        net = None if isinstance(plan.net, str) and plan.net == "auto" else plan.net
+        prior, self.seen_ = (learn_by_gradients if _by_gradients(plan.method, net) else learn)(tasks, validation, plan)
         return prior
 
     def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:
@@ -372,8 +375,9 @@ class MetaNeuralNetwork(MetaLearner):
                 "meta_partial_fit needs the rows of the earlier tasks, which this prior was saved without; save with "
                 "upstairs.save(meta, path, resume=True), or meta_fit on all tasks."
             )
-        plan = self._plan(self.prior_.settings["rule"])
-        if _by_gradients(plan):
+        learned = self.prior_.settings
+        plan = self._plan(learned["rule"])
+        if _by_gradients(learned["rule"], learned.get("net")):
             prior, self.seen_ = learn_on_by_gradients(self.prior_, seen, tasks, plan)
         else:
             prior, self.seen_ = learn_on(self.prior_, seen, tasks, self.net)
@@ -428,9 +432,9 @@ class MetaNeuralNetwork(MetaLearner):
         return self.method
 
 
-def _by_gradients(plan: Plan) -> bool:
+def _by_gradients(method: str, net: Any) -> bool:
     """Whether all that is learned is trained by gradients (network features of a linear layer are a part only)."""
-    return plan.method not in CLOSED or (plan.method == "prototype" and plan.net not in (None, "auto"))
+    return method not in CLOSED or (method == "prototype" and net is not None)
 
 
 def _shot_range(shots: Any) -> tuple[int, int] | None:

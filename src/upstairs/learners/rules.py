@@ -13,13 +13,23 @@ from upstairs.inner.logistic import BayesianLogistic
 from upstairs.inner.prototype import Prototype
 from upstairs.inner.rule import AdaptationRule, PlainRule
 from upstairs.learners.networks import net_from
-from upstairs.learners.values import restored
+from upstairs.learners.values import restored, stored
 
 if TYPE_CHECKING:
     from upstairs.inner.traced import Spec, TracedRule
     from upstairs.nets.build import Net
 
-__all__ = ["CLOSED", "METHODS", "check_options", "plain_rule", "rule_from", "traced_class", "traced_rule"]
+__all__ = [
+    "CLOSED",
+    "METHODS",
+    "check_options",
+    "check_serves",
+    "needs_net",
+    "plain_rule",
+    "rule_from",
+    "traced_class",
+    "traced_rule",
+]
 
 _PLAIN: dict[tuple[str, str], PlainRule] = {
     ("bayesian-linear", "regression"): BayesianLinear(),
@@ -60,7 +70,7 @@ def traced_class(method: str) -> type[TracedRule]:
 
 
 def check_options(method: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that a method does not have.
+    """Refuse options that a method does not have, or that a prior could not hold.
 
     Raises
     ------
@@ -72,6 +82,12 @@ def check_options(method: str, options: Mapping[str, Any]) -> None:
     if odd:
         said = f"its options are {', '.join(known)}" if known else "it has none"
         raise ValueError(f"options: method={method!r} has no option {odd[0]!r}; {said}.")
+    for name, value in options.items():
+        if value is not None and stored(value) is None:
+            raise ValueError(
+                f"options: {name}={value!r} cannot be stored with a prior; use numbers, words, or an update rule of "
+                "upstairs.inner.descent."
+            )
 
 
 def check_serves(method: str, situation: str) -> None:

@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from upstairs.errors import StorageError
 
 __all__ = ["restored", "stored"]
@@ -44,6 +46,8 @@ def stored(value: Any) -> Any:
         return {str(key): stored(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [stored(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
     return value if value is None or isinstance(value, bool | int | float | str) else None
 
 
