@@ -72,6 +72,7 @@ def descend(
 
     Examples
     --------
+    >>> from upstairs.inner.descent import SGD
     >>> found = descend(lambda w: 0.5 * w["t"] ** 2, {"t": jnp.array(1.0)}, steps=2, descent=SGD(0.5), settings={})
     >>> float(found["t"])
     0.25
@@ -110,6 +111,7 @@ def watched(
 
     Examples
     --------
+    >>> from upstairs.inner.descent import SGD
     >>> loss = lambda w: 0.5 * w["t"] ** 2
     >>> start = {"t": jnp.array(1.0)}
     >>> _, seen = watched(loss, start, lambda w: w["t"], steps=3, descent=SGD(0.5), settings={})
