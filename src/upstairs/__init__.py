@@ -21,11 +21,8 @@ if TYPE_CHECKING:
         UpstairsError,
     )
     from upstairs.evaluate import EvaluationResult, evaluate, meta_cross_validate
-    from upstairs.learners.neural_network import (
-        MetaNeuralNetwork,
-        PriorNeuralNetworkClassifier,
-        PriorNeuralNetworkRegressor,
-    )
+    from upstairs.learners.neural_network import MetaNeuralNetwork
+    from upstairs.learners.prior_network import PriorNeuralNetworkClassifier, PriorNeuralNetworkRegressor
     from upstairs.learners.registry import load, save
     from upstairs.outer.training import Training
     from upstairs.prior import Prior
@@ -40,8 +37,8 @@ _PLACES = {
     "NotMetaFittedError": "upstairs.errors",
     "Prior": "upstairs.prior",
     "PriorMismatchError": "upstairs.errors",
-    "PriorNeuralNetworkClassifier": "upstairs.learners.neural_network",
-    "PriorNeuralNetworkRegressor": "upstairs.learners.neural_network",
+    "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
+    "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
     "StorageError": "upstairs.errors",
     "Task": "upstairs.tasks.task",
     "TaskError": "upstairs.errors",

@@ -20,8 +20,8 @@ __all__ = ["load", "save"]
 
 _CLASSES = {
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
-    "PriorNeuralNetworkClassifier": "upstairs.learners.neural_network",
-    "PriorNeuralNetworkRegressor": "upstairs.learners.neural_network",
+    "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
+    "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
 }
 
 
