@@ -130,7 +130,7 @@ class Bare:
 
         from upstairs.inner.descent import SGD
         from upstairs.inner.gradient import Maml
-        from upstairs.outer.scan import outer_gradient
+        from upstairs.outer.outer_gradient import outer_gradient
 
         rule, draw = Maml(net_of(kind), 5, 1, SGD(RATE)), fixed_draw(len(problem["ys"]))
 

@@ -24,7 +24,8 @@ from upstairs.inner.traced import Spec
 from upstairs.nets import NetSpec
 from upstairs.outer import scan
 from upstairs.outer.draws import TaskDraw, flat_data
-from upstairs.outer.scan import ScanStepper, outer_gradient
+from upstairs.outer.outer_gradient import outer_gradient
+from upstairs.outer.scan import ScanStepper
 from upstairs.tasks.batches import FlatRows
 
 KEY = jax.random.key(0)

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -25,7 +26,9 @@ from upstairs.outer import scan
 from upstairs.outer.draws import EpisodeDraw, TaskDraw, flat_data, pool_data
 from upstairs.outer.loop import run
 from upstairs.outer.optimiser import Optimiser, built
-from upstairs.outer.scan import ScanStepper, judge, outer_gradient
+from upstairs.outer.outer_gradient import outer_gradient
+from upstairs.outer.scan import ScanStepper, judge
+from upstairs.outer.training import Training, train
 from upstairs.tasks.batches import FlatRows
 from upstairs.tasks.sampler import choose_rows, choose_tasks, visits
 from upstairs.tasks.synthetic import Sinusoids
@@ -269,3 +272,20 @@ def test_devices_share_the_tasks_and_hand_over_checkpoints(tmp_path: pathlib.Pat
     np.testing.assert_allclose(shared.losses, alone.losses, rtol=1e-4)
     for name, array in alone.params.items():
         np.testing.assert_allclose(shared.params[name], array, atol=1e-5)
+
+
+def test_few_tasks_at_once_need_less_memory_and_learn_the_same() -> None:
+    whole, parts = stepper(), stepper(microbatch=7)  # 5 at once: the largest number up to 7 that divides 25
+    both = [one.advance(one.start(), 0, 3)[0][0] for one in (whole, parts)]
+    for name in both[0]:
+        np.testing.assert_allclose(both[1][name], both[0][name], rtol=1e-4, atol=1e-6)
+    needed, less = whole.memory(), parts.memory()
+    assert needed is not None
+    assert less is not None
+    assert less < 0.6 * needed
+    data, training = sinusoids(TASKS, 0), Training(steps=1, rate=3e-3, memory_limit=(less + 10_000) / 1e9)
+    events: list[Any] = []
+    train(RULE, SPEC, DRAW, data, replace(training, callback=events.append))
+    assert events[0].memory <= less + 10_000 < needed  # halved until it fits
+    with pytest.raises(TaskError, match=r"needs .* MB of memory even with one task at a time, more than the 0.0 MB"):
+        train(RULE, SPEC, DRAW, data, replace(training, memory_limit=1e-6))

@@ -144,6 +144,7 @@ def _train_shared(
     start: Mapping[str, np.ndarray] | None = None,
 ) -> Prior:
     from upstairs.inner.traced import Spec
+    from upstairs.outer.augment import augmented
     from upstairs.outer.draws import TaskDraw, flat_data
 
     kind, ways = settings["kind"], len(settings["classes"])
@@ -162,7 +163,7 @@ def _train_shared(
     outcome = train(
         rule,
         spec,
-        draw,
+        augmented(draw, training.strengths, kind="shared" if ways else "regression"),
         flat_data(FlatRows(fit.x, fit.y, fit.offsets)),
         training,
         validation=(draw, flat_data(FlatRows(held.x, held.y, held.offsets))),
@@ -191,6 +192,7 @@ def _train_own(
     start: Mapping[str, np.ndarray] | None = None,
 ) -> Prior:
     from upstairs.inner.traced import Spec
+    from upstairs.outer.augment import augmented
     from upstairs.outer.draws import EpisodeDraw
 
     owner = np.unique(seen.groups, return_inverse=True)[1]
@@ -201,7 +203,7 @@ def _train_own(
         by = groups if len(np.unique(owner)) == 1 else owner
         out = _held_out(by, plan.seed)
         fit, judges = whole.select(np.flatnonzero(~out)), whole.select(np.flatnonzero(out))
-    rotations = 4 if plan.training is not None and "rotations" in plan.training.augment else 1
+    rotations = 4 if plan.training is not None and "rotations" in plan.training.strengths else 1
     image = tuple(settings.get("image", ()))
     if rotations > 1 and not image:
         raise PriorMismatchError(
@@ -224,10 +226,11 @@ def _train_own(
     validation = None
     if judged_ways >= 2:
         validation = EpisodeDraw(20, judged_ways, shots, 15), _pool(judges, image or spec.inputs)
+    draw = EpisodeDraw(training.batch, rule.ways, shots, training.queries, rotations)  # type: ignore[attr-defined]
     outcome = train(
         rule,
         spec,
-        EpisodeDraw(training.batch, rule.ways, shots, training.queries, rotations),  # type: ignore[attr-defined]
+        augmented(draw, training.strengths, kind="own"),
         _pool(fit, image or spec.inputs),
         training,
         validation=validation,

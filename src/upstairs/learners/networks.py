@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from upstairs.errors import PriorMismatchError
 
 if TYPE_CHECKING:
-    from upstairs.nets.build import Net
+    from upstairs.nets.build import Net, TemplateNet
 
 __all__ = ["Purpose", "asked_net", "net_for", "net_from", "net_settings"]
 
@@ -17,6 +17,9 @@ Purpose: TypeAlias = Literal["linear features", "prototype features", "predictio
 _SIZES = {"linear features": (32,), "prototype features": (64,), "predictions": (40, 40)}
 _OUTPUTS = {"linear features": 16, "prototype features": 64}
 _CHANNELS, _MOST_BLOCKS = 64, 4
+_RESIDUAL = (64, 160, 320, 640)
+_NAMES = ("mlp", "conv4", "resnet12")
+_KEYS = {"name", "sizes", "activation", "statistics"}
 
 
 def asked_net(net: Any) -> None:
@@ -27,15 +30,15 @@ def asked_net(net: Any) -> None:
     ValueError
         If it is no network.
     """
-    if net is None or net in ("auto", "mlp", "conv4") if isinstance(net, str | None) else False:
+    if net is None or net in ("auto", *_NAMES) if isinstance(net, str | None) else False:
         return
-    if isinstance(net, Mapping) and net.get("name") in ("mlp", "conv4") and set(net) <= {"name", "sizes", "activation"}:
+    if isinstance(net, Mapping) and net.get("name") in _NAMES and set(net) <= _KEYS:
         return
-    if callable(net):  # a description or an Equinox module
+    if callable(net):  # a description, or a module of Equinox or Flax NNX
         return
     raise ValueError(
-        "net must be 'auto', None, 'mlp', 'conv4', a dictionary such as {'name': 'mlp', 'sizes': (64, 64)}, a NetSpec or "
-        f"an Equinox module, but is {net!r}."
+        "net must be 'auto', None, 'mlp', 'conv4', 'resnet12', a dictionary such as {'name': 'mlp', 'sizes': (64, 64)}, a NetSpec, "
+        f"or an Equinox or Flax NNX module, but is {net!r}."
     )
 
 
@@ -45,7 +48,8 @@ def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpos
     Parameters
     ----------
     net
-        What the user said: "auto", "mlp", "conv4", a dictionary, a description, or an Equinox module.
+        What the user said: "auto", "mlp", "conv4", "resnet12", a dictionary (``name``, ``sizes``, ``activation``,
+        ``statistics``), a description, or a module of Equinox or Flax NNX.
     shape : tuple of int
         Shape of one example: ``(columns,)``, or that of an image.
     columns : int
@@ -59,12 +63,12 @@ def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpos
     PriorMismatchError
         If an image network meets rows that are no images, or a given network does not fit.
     """
-    from upstairs.nets.build import Net, NetSpec, OwnNet
+    from upstairs.nets.build import Net, NetSpec
 
     if isinstance(net, Net):
         return net
     if callable(net):
-        return OwnNet.of(net, shape if len(shape) > 1 else (columns,))
+        return _kind(net).of(net, shape if len(shape) > 1 else (columns,))
     said = dict(net) if isinstance(net, Mapping) else {"name": net}
     if said["name"] == "auto":
         said["name"] = "conv4" if len(shape) > 1 and min(shape[:2]) >= 8 else "mlp"
@@ -72,26 +76,34 @@ def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpos
     if said["name"] == "mlp":
         bounded = purpose == "linear features"
         sizes = tuple(said.get("sizes", _SIZES[purpose]))
-        return NetSpec("mlp", (columns,), sizes, width, said.get("activation", "tanh" if bounded else "relu"), bounded)
+        bend = said.get("activation", "tanh" if bounded else "relu")
+        return NetSpec("mlp", (columns,), sizes, width, bend, bounded, said.get("statistics", "example"))
+    name = said["name"]
     if len(shape) not in (2, 3):
         raise PriorMismatchError(
-            f"net='conv4' needs images, but one example has the shape {shape}; use net='mlp', or a ClassPool of images of shape "
+            f"net={name!r} needs images, but one example has the shape {shape}; use net='mlp', or a ClassPool of images of shape "
             "(row, height, width)."
         )
     blocks = min(_MOST_BLOCKS, min(shape[:2]).bit_length() - 1)
-    sizes = tuple(said.get("sizes", (_CHANNELS,) * blocks))
+    sizes = tuple(said.get("sizes", _RESIDUAL if name == "resnet12" else (_CHANNELS,) * blocks))
     channels = shape[2] if len(shape) == 3 else 1
-    return NetSpec("conv4", (shape[0], shape[1], channels), sizes, width if purpose == "predictions" else 0)
+    return NetSpec(
+        name,
+        (shape[0], shape[1], channels),
+        sizes,
+        width if purpose == "predictions" else 0,
+        statistics=said.get("statistics", "example"),
+    )
 
 
 def net_settings(net: Net) -> dict[str, Any]:
     """Describe a network for a prior; a user's own is code, and only its shapes and its name are written down."""
-    from upstairs.nets.build import NetSpec, OwnNet, flatten_shapes
+    from upstairs.nets.build import NetSpec, TemplateNet
 
     if isinstance(net, NetSpec):
         return net.settings()
-    assert isinstance(net, OwnNet)
-    shapes = {name: list(shape) for name, shape in flatten_shapes(net.template).items()}
+    assert isinstance(net, TemplateNet)
+    shapes = {name: list(shape) for name, shape in net.shapes_of(net.template).items()}
     return {"name": "own", "class": type(net.template).__qualname__, "inputs": list(net.inputs), "shapes": shapes}
 
 
@@ -101,7 +113,7 @@ def net_from(settings: Mapping[str, Any], template: Any = None) -> Net:
     Parameters
     ----------
     settings
-    template : Equinox module, optional
+    template : module of Equinox or Flax NNX, optional
         Needed for a user's own network.
 
     Raises
@@ -109,7 +121,7 @@ def net_from(settings: Mapping[str, Any], template: Any = None) -> Net:
     PriorMismatchError
         If the template is missing or has other arrays; the first is named.
     """
-    from upstairs.nets.build import NetSpec, OwnNet, flatten_shapes
+    from upstairs.nets.build import NetSpec
 
     if settings["name"] != "own":
         return NetSpec.from_settings(settings)
@@ -118,7 +130,8 @@ def net_from(settings: Mapping[str, Any], template: Any = None) -> Net:
             f"This prior was learned with a network of your own ({settings['class']}), which is code and not stored; pass it as "
             "net=, to load or to the estimator."
         )
-    have = {name: list(shape) for name, shape in flatten_shapes(template).items()}
+    kind = _kind(template)
+    have = {name: list(shape) for name, shape in kind.shapes_of(template).items()}
     for name, shape in settings["shapes"].items():
         if have.get(name) != shape:
             said = f"has shape {tuple(have[name])}" if name in have else "does not exist"
@@ -129,4 +142,12 @@ def net_from(settings: Mapping[str, Any], template: Any = None) -> Net:
     extra = sorted(set(have) - set(settings["shapes"]))
     if extra:
         raise PriorMismatchError(f"net: the given network has an array {extra[0]!r} that the prior's does not.")
-    return OwnNet.of(template, tuple(settings["inputs"]))
+    return kind.of(template, tuple(settings["inputs"]))
+
+
+def _kind(template: Any) -> type[TemplateNet]:
+    """Return the class of nets that a user's own module is a template of."""
+    from upstairs.nets.build import OwnNet
+    from upstairs.nets.nnx import NnxNet, is_nnx
+
+    return NnxNet if is_nnx(template) else OwnNet

@@ -79,7 +79,8 @@ class Event:
 
     ``loss`` is the mean training loss of the last steps, ``rate`` steps a second, ``seconds_left`` an upper estimate
     (None until steps have been timed without compiling), ``validation`` and ``best_loss`` are None where there are
-    no validation tasks.
+    no validation tasks, ``memory`` (most bytes that
+    steps need) where it is unknown.
     """
 
     kind: Literal["start", "progress", "validation", "end"]
@@ -93,6 +94,7 @@ class Event:
     best_loss: float | None = None
     best_step: int = 0
     reason: str = ""
+    memory: int | None = None
 
 
 Callback: TypeAlias = Callable[[Event], None]

@@ -23,10 +23,12 @@ from jaxtyping import Array
 from upstairs.inner.traced import Arrays, Logits, Spec, TaskRows, TracedRule, log_density, over_tasks
 from upstairs.outer.draws import Draw
 from upstairs.outer.loop import Metrics, Validation
+from upstairs.outer.memory import needed
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser, built
+from upstairs.outer.outer_gradient import norm, outer_gradient
 from upstairs.storage import content_hash
 
-__all__ = ["ScanStepper", "judge", "outer_gradient"]
+__all__ = ["ScanStepper", "judge"]
 
 MOST = 1000
 _VALIDATION_SEED = 0x5EED
@@ -40,6 +42,7 @@ class _Program(NamedTuple):
     optimiser: AnyOptimiser
     task_clip: float | None
     devices: int
+    microbatch: int | None
 
 
 @final
@@ -71,6 +74,8 @@ class ScanStepper:
     steps : int, optional
         Length of the whole training, of which a rule that is ``scheduled`` is told the share that is over; None: it is
         trained as at the end.
+    microbatch : int, optional
+        Most tasks at once on a device, see `outer_gradient`.
     """
 
     most = MOST
@@ -91,13 +96,14 @@ class ScanStepper:
         start: Mapping[str, Any] | None = None,
         names: Any = None,
         steps: int | None = None,
+        microbatch: int | None = None,
     ) -> None:
         self.rule, self.spec, self.draw = rule, spec, draw
         devices = shards(draw.batch)
         self._host = {name: np.asarray(array) for name, array in data.items()}
         self._data = jax.device_put(self._host, NamedSharding(_mesh(devices), PartitionSpec()) if devices > 1 else None)
         self.optimiser = Optimiser() if optimiser is None else optimiser
-        self._program = _Program(rule, draw, self.optimiser, task_clip, devices)
+        self._program = _Program(rule, draw, self.optimiser, task_clip, devices, microbatch)
         self._validation = None if validation is None else (validation[0], jax.device_put(dict(validation[1])))
         self._batches = validation_batches
         self._judge = rule if judge_rule is None else judge_rule
@@ -133,14 +139,17 @@ class ScanStepper:
     def advance(self, state: Any, start: int, count: int) -> tuple[Any, Metrics]:
         """Make steps."""
         assert 1 <= count <= self.most
-        advance = _advance_alone if one_core_each(self._program.devices) else _advance
-        state, made, losses, bad = advance(
-            self._program, self._data, state, np.uint32(self.seed), np.uint32(start), np.uint32(count), self._steps
-        )
+        state, made, losses, bad = self._advance(*self._arguments(state, start, count))
         made, bad = int(made), int(bad)
         if made < count:
             return state, Metrics(np.asarray(losses)[:made], start + made, bad if bad >= 0 else None)
         return state, Metrics(np.asarray(losses)[:made])
+
+    def memory(self) -> int | None:
+        """Bytes that the steps will need at their peak, on all devices together; compiles them. None: unknown."""
+        program = self._advance.lower(*self._arguments(self._shapes(), 0, 1)).compile()
+        found = needed(program)
+        return None if found is None else found * self._program.devices
 
     def validate(self, state: Any) -> Validation | None:
         """Judge params on the frozen validation tasks."""
@@ -168,6 +177,14 @@ class ScanStepper:
         """Name a task."""
         return str(task if self._names is None else self._names[task])
 
+    @property
+    def _advance(self) -> Any:
+        return _advance_alone if one_core_each(self._program.devices) else _advance
+
+    def _arguments(self, state: Any, start: int, count: int) -> tuple[Any, ...]:
+        numbers = (np.uint32(self.seed), np.uint32(start), np.uint32(count))
+        return self._program, self._data, state, *numbers, self._steps
+
     def _shapes(self) -> Any:
         return jax.eval_shape(self.start)
 
@@ -194,63 +211,6 @@ def judge(
     return np.asarray(losses, np.float64).ravel(), np.asarray(errors, np.float64).ravel()
 
 
-def outer_gradient(
-    rule: TracedRule,
-    params: Arrays,
-    support: TaskRows,
-    query: TaskRows,
-    keys: Array,
-    task_clip: float | None = None,
-    progress: Any = None,
-) -> tuple[Array, dict[str, Array]]:
-    """Return the outer loss of every task, and the gradient of their mean.
-
-    Parameters
-    ----------
-    rule, params
-    support, query : TaskRows
-        With a leading task axis.
-    keys : array of shape (task,)
-        Random keys.
-    task_clip : float, optional
-        Most norm of the gradient of one task; a task whose gradient is not finite gets a loss that is not.
-    progress : scalar, optional
-        How much of the training is over, from 0 to 1, for a rule that is ``scheduled``.
-    """
-    count = support.mask.shape[0]
-    outer_loss: Any = rule.outer_loss
-    if progress is not None:
-        outer_loss = functools.partial(outer_loss, progress=progress)
-    slope = jax.value_and_grad(outer_loss)
-    if task_clip is None and not rule.sequential:
-
-        def mean_loss(params: Arrays) -> tuple[Array, Array]:
-            each = jax.vmap(outer_loss, (None, 0, 0, 0))(params, support, query, keys)
-            return each.mean(), each
-
-        gradient, each = jax.grad(mean_loss, has_aux=True)(params)
-        return each, gradient
-
-    def clipped(*task: Any) -> tuple[Array, Any]:
-        loss, gradient = slope(params, *task)
-        if task_clip is None:
-            return loss, gradient
-        norm = _norm(gradient)
-        weight = jnp.minimum(1.0, task_clip / jnp.maximum(norm, 1e-30))
-        return jnp.where(jnp.isfinite(norm), loss, jnp.nan), jax.tree.map(lambda part: weight * part, gradient)
-
-    if not rule.sequential:
-        each, every = jax.vmap(clipped)(support, query, keys)
-        return each, jax.tree.map(lambda part: part.mean(axis=0), every)
-
-    def one(total: Any, task: Any) -> tuple[Any, Array]:  # what a task needs on the way back is gone before the next
-        loss, gradient = clipped(*task)
-        return jax.tree.map(lambda a, b: a + b / count, total, gradient), loss
-
-    total, each = jax.lax.scan(one, jax.tree.map(jnp.zeros_like, dict(params)), (support, query, keys))
-    return each, total
-
-
 def shards(batch: int) -> int:
     """Count the devices of this process that share the tasks of a step: as many as divide the batch."""
     return max(n for n in range(1, min(batch, jax.local_device_count()) + 1) if batch % n == 0)
@@ -274,10 +234,6 @@ def _moments(optimiser: AnyOptimiser, params: Any) -> Any:
 def _scheduled(rule: TracedRule) -> bool:
     """Whether the outer loss of a rule takes ``progress``."""
     return getattr(rule, "scheduled", False)
-
-
-def _norm(tree: Any) -> Array:
-    return jnp.sqrt(sum((jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)), jnp.zeros(())))
 
 
 def _strong(tree: Any) -> Any:
@@ -313,16 +269,16 @@ def _steps(
     program: _Program, axis: str | None, data: Any, state: Any, seed: Any, start: Any, count: Any, steps: Any
 ) -> Any:
     """Make steps; with an ``axis`` of devices each takes its share of the tasks, and gradients are averaged."""
-    rule, draw, _, task_clip, devices = program
+    rule, draw, _, task_clip, devices, microbatch = program
     optimiser = built(program.optimiser)
 
     def gradients(params: Arrays, progress: Any, tasks: tuple[TaskRows, TaskRows, Array]) -> tuple[Array, Any]:
         if axis is None:
-            return outer_gradient(rule, params, *tasks, task_clip, progress)
+            return outer_gradient(rule, params, *tasks, task_clip, progress, microbatch)
         share = draw.batch // devices
         first = jax.lax.axis_index(axis) * share
         support, query, keys = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, share), tasks)
-        each, gradient = outer_gradient(rule, params, support, query, keys, task_clip, progress)
+        each, gradient = outer_gradient(rule, params, support, query, keys, task_clip, progress, microbatch)
         return jax.lax.all_gather(each, axis, tiled=True), jax.lax.pmean(gradient, axis)
 
     def step(number: Array, state: Any) -> tuple[Any, Array, Array, Array]:
@@ -334,7 +290,7 @@ def _steps(
         )
         each, gradient = gradients(params, progress, (support, query, keys))
         loss = each.mean()
-        finite = jnp.isfinite(loss) & jnp.isfinite(_norm(gradient))
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm(gradient))
         lost = ~jnp.isfinite(each)
         bad = jnp.where(lost.any(), tasks[jnp.argmax(lost)], -1)
         update, moments = optimiser.update(gradient, moments, params)

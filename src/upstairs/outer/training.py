@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from upstairs.outer.loop import Callback, Outcome, run
+from upstairs.errors import TaskError
+from upstairs.outer.loop import Callback, Event, Outcome, run
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser
 from upstairs.outer.progress import ProgressBar
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from upstairs.inner.traced import Spec, TracedRule
     from upstairs.outer.draws import Draw
+    from upstairs.outer.scan import ScanStepper
 
 __all__ = ["Training", "train"]
 
@@ -48,8 +51,16 @@ class Training:
         Steps between two looks at the validation tasks; the best prior is kept.
     patience : int, optional
         Stop after so many validations in a row without a better one. None: never before ``steps``.
-    augment : sequence of "rotations"
-        What makes further training tasks: images turned by 90, 180 and 270 degrees as further classes.
+    augment : sequence of {"rotations", "noise", "dropout", "mixing"}, or mapping from them to strengths
+        What makes further training tasks (`upstairs.outer.augment`); held-out tasks are never changed. "rotations":
+        images turned by 90, 180 and 270 degrees as further classes; "noise" (.1): on features, in standard deviations;
+        "dropout" (.1): the share of columns that a task does without; "mixing" (.5): half of the tasks become a mean of
+        two, weighted by a draw from Beta(strength, strength). Classes always stand in random order.
+    microbatch : int, optional
+        Most tasks that a device computes at once; what they need on the way back is gone before the next. The result
+        is the same up to rounding. None: as many as fit into the memory.
+    memory_limit : float, optional
+        Most gigabytes for the steps. None: what the machine (or its accelerator) has free.
     checkpoint : path, optional
         Folder from which the same call goes on after a crash.
     checkpoint_seconds : float
@@ -78,13 +89,15 @@ class Training:
     validate_every: int = 100
     patience: int | None = 10
     augment: Any = ()
+    microbatch: int | None = None
+    memory_limit: float | None = None
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_seconds: float = 30.0
     progress: bool = False
     callback: Callback | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "queries", "validate_every", "patience"):
+        for name in ("steps", "batch", "queries", "validate_every", "patience", "microbatch"):
             value = getattr(self, name)
             optional = name != "validate_every"
             if (value is None and optional) or (isinstance(value, int) and value >= 1):
@@ -92,13 +105,16 @@ class Training:
             raise ValueError(
                 f"Training: {name} must be a whole number of at least 1{' or None' if optional else ''}, but is {value!r}."
             )
-        for name in ("rate", "task_clip"):
+        for name in ("rate", "task_clip", "memory_limit"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Training: {name} must be a positive number or None, but is {value!r}.")
-        odd = [value for value in self.augment if value != "rotations"]
-        if isinstance(self.augment, str) or odd:
-            raise ValueError(f"Training: augment must be a sequence of 'rotations' or empty, but is {self.augment!r}.")
+        strengths(self.augment)
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """What ``augment`` asks for, with its strength."""
+        return strengths(self.augment)
 
     def filled(self, **defaults: Any) -> Training:
         """Put defaults where there is None."""
@@ -112,6 +128,36 @@ class Training:
             if self.checkpoint is None
             else dataclasses.replace(self, checkpoint=pathlib.Path(self.checkpoint) / part)
         )
+
+
+_USUAL = {"rotations": 1.0, "noise": 0.1, "dropout": 0.1, "mixing": 0.5}
+
+
+def strengths(augment: Any) -> dict[str, float]:
+    """Return the strength of everything that was asked for.
+
+    Raises
+    ------
+    ValueError
+        For a name or a strength that there is not.
+
+    Examples
+    --------
+    >>> strengths(("rotations", "noise")), strengths({"dropout": 0.2})
+    ({'rotations': 1.0, 'noise': 0.1}, {'dropout': 0.2})
+    """
+    named = augment if isinstance(augment, Mapping) else None if isinstance(augment, str) else dict.fromkeys(augment)
+    known = ", ".join(map(repr, _USUAL))
+    if named is None or not set(named) <= set(_USUAL):
+        raise ValueError(
+            f"Training: augment must be a sequence of {known}, or a mapping from these to strengths, but is {augment!r}."
+        )
+    found = {name: _USUAL[name] if value is None else float(value) for name, value in named.items()}
+    for name, value in found.items():
+        if not 0 < value < (1 if name == "dropout" else float("inf")):
+            limit = "between 0 and 1" if name == "dropout" else "above 0"
+            raise ValueError(f"Training: the strength of {name!r} in augment must be {limit}, but is {value}.")
+    return found
 
 
 def train(
@@ -141,12 +187,18 @@ def train(
         What decides which params are best.
     title : str
         Stands before the progress bar.
+
+    Raises
+    ------
+    TaskError
+        If even one task at a time does not fit into the memory.
     """
     from upstairs.outer.scan import ScanStepper
 
     assert training.steps is not None
     assert training.rate is not None
-    stepper = ScanStepper(
+    make = functools.partial(
+        ScanStepper,
         rule,
         spec,
         draw,
@@ -160,6 +212,7 @@ def train(
         names=names,
         steps=training.steps,
     )
+    stepper, memory = _fitting(make, training, draw.batch)
 
     def go(callback: Callback | None) -> Outcome:
         return run(
@@ -173,13 +226,35 @@ def train(
             callback=callback,
         )
 
+    def telling(*listeners: Callback | None) -> Callback:
+        def tell(event: Event) -> None:
+            for listener in listeners:
+                if listener is not None:
+                    listener(dataclasses.replace(event, memory=memory))
+
+        return tell
+
     if not training.progress:
-        return go(training.callback)
+        return go(telling(training.callback))
     with ProgressBar(title) as bar:
+        return go(telling(bar, training.callback))
 
-        def both(event: Any) -> None:
-            bar(event)
-            if training.callback is not None:
-                training.callback(event)
 
-        return go(both)
+def _fitting(make: Callable[..., ScanStepper], training: Training, batch: int) -> tuple[ScanStepper, int | None]:
+    """Halve the tasks that are computed at once until they fit; return the memory that they need too."""
+    from upstairs.outer.memory import available, said
+
+    limit = available() if training.memory_limit is None else training.memory_limit * 1e9
+    at_once = training.microbatch
+    while True:
+        stepper = make(microbatch=at_once)
+        memory = stepper.memory()
+        if memory is None or limit is None or memory <= limit:
+            return stepper, memory
+        if at_once == 1:
+            where = "are free" if training.memory_limit is None else "memory_limit allows"
+            raise TaskError(
+                f"Training needs {said(memory)} of memory even with one task at a time, more than the {said(limit)} that {where}; "
+                "use fewer query rows (queries=), fewer rows or classes a task (shots=, ways=), a smaller net, or fewer inner steps."
+            )
+        at_once = max(1, (at_once or batch) // 2)

@@ -1,0 +1,139 @@
+"""Further training tasks made of those there are: noise on features, columns left out, two tasks mixed into one.
+
+References
+----------
+.. [1] Yao, H., Zhang, L. and Finn, C. (2022). Meta-learning with fewer tasks through task interpolation. ICLR, arXiv
+   2106.02695; equation 4.
+.. [2] Zhang, H., Cisse, M., Dauphin, Y. N. and Lopez-Paz, D. (2018). mixup: beyond empirical risk minimization. ICLR.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from upstairs.errors import TaskError
+from upstairs.inner.traced import TaskRows
+from upstairs.outer.draws import Draw
+
+__all__ = ["AugmentedDraw", "augmented"]
+
+_STREAM = 0xA46
+_NAMES = ("noise", "dropout", "mixing")
+
+
+@final
+@dataclass(frozen=True)
+class AugmentedDraw(Draw):
+    """What another draw gives, changed at random: a pure function of (data, seed, step), as that one is.
+
+    Support and query rows of a task are changed alike, so that they stay rows of one task. Held-out tasks come from a
+    draw of their own, and are never changed.
+
+    Parameters
+    ----------
+    draw : Draw
+    noise : float
+        Standard deviation of the normal noise on every feature, in units of the encoded columns (of an image: of the
+        range from black to white).
+    dropout : float
+        Probability, from 0 to below 1, that a task does without a column: it is zero, the mean of an encoded column.
+        Of an image it is a pixel.
+    mixing : float
+        Half of the tasks become ``share * task + (1 - share) * another task of the step``, row by row, features and
+        numeric targets [1]_; ``share`` is drawn from Beta(mixing, mixing) for each task [2]_. Classes of a task's own
+        are mixed pair by pair into new classes; labels that tasks share cannot be.
+    classes : bool
+        Whether ``y`` are class numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from upstairs.outer.draws import TaskDraw, flat_data
+    >>> from upstairs.tasks.batches import FlatRows
+    >>> rows = FlatRows(np.ones((8, 3)), np.arange(8.0), np.array([0, 4, 8]))
+    >>> plain = TaskDraw(batch=2, shots=(2, 2), queries=2)
+    >>> changed = jax.jit(AugmentedDraw(plain, noise=0.1))(flat_data(rows), 0, 1)
+    >>> 0.01 < float(changed[1].x.std()) < 0.3, bool((changed[1].y == plain(flat_data(rows), 0, 1)[1].y).all())
+    (True, True)
+    """
+
+    draw: Draw
+    noise: float = 0.0
+    dropout: float = 0.0
+    mixing: float = 0.0
+    classes: bool = False
+    batch: int = dataclasses.field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batch", self.draw.batch)
+        if self.mixing and self.batch < 2:
+            raise TaskError("augment: 'mixing' needs at least 2 tasks a step, but batch=1; use a larger batch.")
+
+    def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+        """Draw, and change."""
+        tasks, support, query = self.draw(data, seed, step)
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STREAM), step), 3)
+        if self.mixing:
+            support, query = self._mixed(keys[0], support, query)
+        if self.dropout:
+            kept = jax.random.bernoulli(keys[1], 1.0 - self.dropout, (self.batch, 1, *support.x.shape[2:]))
+            support, query = (rows._replace(x=rows.x * kept) for rows in (support, query))
+        if self.noise:
+            support, query = (
+                rows._replace(
+                    x=rows.x + self.noise * jax.random.normal(jax.random.fold_in(keys[2], part), rows.x.shape)
+                )
+                for part, rows in enumerate((support, query))
+            )
+        return tasks, support, query
+
+    def _mixed(self, key: PRNGKeyArray, support: TaskRows, query: TaskRows) -> tuple[TaskRows, TaskRows]:
+        size, whether = jax.random.split(key)
+        share = jax.random.beta(size, self.mixing, self.mixing, (self.batch,))
+        share = jnp.where(jax.random.bernoulli(whether, 0.5, (self.batch,)), share, 1.0)
+
+        def mixed(rows: TaskRows) -> TaskRows:
+            other = jax.tree.map(lambda part: jnp.roll(part, 1, axis=0), rows)
+            x = _between(share, rows.x, other.x)
+            y = rows.y if self.classes else _between(share, rows.y, other.y)
+            alone = (share == 1.0)[:, None]
+            return TaskRows(x, y, rows.mask & (other.mask | alone))
+
+        return mixed(support), mixed(query)
+
+
+def augmented(draw: Draw, strengths: Mapping[str, float], *, kind: str) -> Draw:
+    """Put around a draw what a user asked for.
+
+    Parameters
+    ----------
+    draw : Draw
+    strengths : mapping
+        Of "noise", "dropout" and "mixing"; others are not looked at.
+    kind : {"regression", "shared", "own"}
+
+    Raises
+    ------
+    TaskError
+        If labels that tasks share are to be mixed.
+    """
+    given = {name: value for name, value in strengths.items() if name in _NAMES}
+    if not given:
+        return draw
+    if kind == "shared" and "mixing" in given:
+        raise TaskError(
+            "augment: 'mixing' takes the mean of two tasks' targets, but these tasks share labels; use 'noise' or 'dropout'."
+        )
+    return AugmentedDraw(draw, **given, classes=kind == "own")
+
+
+def _between(share: Array, one: Array, other: Array) -> Array:
+    share = share.reshape(-1, *[1] * (one.ndim - 1))
+    return share * one + (1.0 - share) * other
