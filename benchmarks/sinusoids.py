@@ -24,6 +24,7 @@ from jaxtyping import Array
 
 import upstairs as up
 from upstairs.inner.anil import Anil, Boil
+from upstairs.inner.context import InContext
 from upstairs.inner.descent import SGD
 from upstairs.inner.fomaml import FirstOrderMaml
 from upstairs.inner.gradient import Maml, Reptile
@@ -33,6 +34,7 @@ from upstairs.inner.meta_sgd import MetaSGD
 from upstairs.inner.traced import Spec, TaskRows, TracedRule
 from upstairs.nets import NetSpec
 from upstairs.outer.draws import Draw
+from upstairs.outer.optimiser import Optimiser
 from upstairs.outer.scan import judge
 from upstairs.outer.training import Training, train
 from upstairs.tasks.synthetic import Sinusoids
@@ -67,13 +69,14 @@ class Waves(Draw):
 
 RULES: dict[str, tuple[TracedRule, tuple[float, ...]]] = {
     "maml": (Maml(NET, steps=1, descent=SGD(0.02)), (3e-3, 1e-2)),
-    "fomaml": (FirstOrderMaml(NET, steps=1, descent=SGD(0.02)), (1e-3, 3e-3)),
-    "reptile, 10 steps": (Reptile(NET, steps=10, descent=SGD(0.02)), (1e-3, 3e-3)),
+    "fomaml": (FirstOrderMaml(NET, steps=1, descent=SGD(0.02, clip=10.0)), (1e-3, 3e-3)),
+    "reptile, 10 steps": (Reptile(NET, steps=10, descent=SGD(0.02, clip=10.0)), (1e-3, 3e-3)),
     "anil": (Anil(NET, steps=1, descent=SGD(0.02)), (3e-3, 1e-2)),
     "boil": (Boil(NET, steps=1, descent=SGD(0.02)), (3e-3, 1e-2)),
     "meta-sgd": (MetaSGD(NET, rate=0.02), (3e-3, 1e-2)),
     "maml++": (MamlPlusPlus(NET, steps=1, rate=0.02), (3e-3, 1e-2)),
-    "imaml, 16 steps": (ImplicitMaml(NET, steps=16, regulariser=0.5, descent=SGD(0.02)), (1e-3, 3e-3)),
+    "imaml, 16 steps": (ImplicitMaml(NET, steps=16, regulariser=2.0, descent=SGD(0.05)), (1e-3, 3e-3)),
+    "in-context": (InContext(width=32, layers=2, recut=0.0), (3e-3,)),
     "pooled net": (Maml(NET, steps=0), (3e-3,)),
 }
 """Rule, and highest outer rates of which the validation tasks choose one, after a fifth of the steps."""
@@ -85,7 +88,9 @@ NONE = {"none": np.zeros(1, np.float32)}
 
 def learn(rule: TracedRule, rate: float, steps: int, seed: int) -> dict[str, np.ndarray]:
     """Params after so many steps."""
-    return train(rule, SPEC, Waves(), NONE, Training(steps=steps, rate=rate), seed=seed).params
+    optimiser = Optimiser("adam", rate, "cosine", steps, warmup=steps // 20, clip=1.0)
+    training = Training(steps=steps, rate=rate, optimiser=optimiser if isinstance(rule, InContext) else None)
+    return train(rule, SPEC, Waves(), NONE, training, seed=seed).params
 
 
 def errors(rule: TracedRule, params: Mapping[str, np.ndarray], tasks: int) -> np.ndarray:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PriorMismatchError,
         StorageError,
         TaskError,
+        UnsolvedWarning,
         UpstairsError,
     )
     from upstairs.evaluate import EvaluationResult, evaluate, meta_cross_validate
@@ -44,6 +45,7 @@ _PLACES = {
     "TaskError": "upstairs.errors",
     "TaskSet": "upstairs.tasks.taskset",
     "Training": "upstairs.outer.training",
+    "UnsolvedWarning": "upstairs.errors",
     "UpstairsError": "upstairs.errors",
     "evaluate": "upstairs.evaluate",
     "load": "upstairs.learners.registry",

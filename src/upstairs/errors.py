@@ -31,3 +31,7 @@ class MissingExtraError(UpstairsError, ImportError):
 
 class FamiliarityWarning(UserWarning):
     """A new task looks unlike the tasks that the prior was learned from."""
+
+
+class UnsolvedWarning(UserWarning):
+    """The inner problem of tasks is not solved, although the learning of the prior relies on it."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from upstairs.errors import PriorMismatchError
+from upstairs.errors import PriorMismatchError, TaskError, UnsolvedWarning
 from upstairs.inner.rule import AdaptationRule
 from upstairs.learners.learn import Plan
 from upstairs.learners.networks import Purpose, net_for, net_from, net_settings
 from upstairs.learners.rules import check_serves, needs_net, plain_rule, rule_from, traced_class, traced_rule
 from upstairs.learners.seen import Seen, classes_of, encoded, held_rows, more_rows, prior_of
-from upstairs.learners.values import stored
+from upstairs.learners.values import restored, stored
 from upstairs.outer.calibrate import interval_factors, tables_from
 from upstairs.outer.loop import Outcome
 from upstairs.outer.metric import Classes, draw_episodes
@@ -28,6 +30,7 @@ from upstairs.tasks.taskset import TaskSet
 if TYPE_CHECKING:
     from upstairs.inner.traced import TracedRule
     from upstairs.nets.build import Net
+    from upstairs.outer.draws import Draw
 
 __all__ = ["learn_by_gradients", "learn_on_by_gradients"]
 
@@ -35,6 +38,7 @@ HELD_OUT = 0.2
 SHOTS = {"shared": (1, 20), "own": (1, 5)}
 WAYS, PROTOTYPE_WAYS = 5, 20
 EPISODES = 100
+MOST_UNSOLVED = 0.1
 HEAVY_DRAWS = 40
 """Draws a size for the tables of a prior whose every prediction takes long."""
 
@@ -85,6 +89,7 @@ def learn_on_by_gradients(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, 
     """Train on from the params of a prior, on the tasks seen before and more."""
     settings = dict(prior.settings)
     encoder = Encoder.from_spec(settings["encoder"])
+    plan = dataclasses.replace(plan, options=restored(settings["options"]))
     params = prior.group("params")
     net = net_from(settings["net"], plan.net) if "net" in settings else None
     if settings["labels"] != "own":
@@ -94,7 +99,10 @@ def learn_on_by_gradients(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, 
     together = seen.extended(_seen_classes(tasks, classes, names))
     if settings["rule"] == "prototype":
         params = {name: array for name, array in params.items() if name.startswith("net/")}
-        params["temperature"] = np.log(prior.group("params")["temperature"])
+        learned = prior.group("params")
+        params["temperature"] = np.log(learned["temperature"])
+        if plan.options.get("diagonal"):
+            params["scale"] = np.log(np.diag(learned["transform"]))
     ways = settings["spec"][1] if "spec" in settings else plan.ways or WAYS
     groups = np.arange(len(together.names))
     return _train_own(together, groups, None, settings, plan, net, ways, params), together
@@ -146,6 +154,7 @@ def _train_shared(
     from upstairs.inner.traced import Spec
     from upstairs.outer.augment import augmented
     from upstairs.outer.draws import TaskDraw, flat_data
+    from upstairs.outer.synthetic_draws import SyntheticTargets
 
     kind, ways = settings["kind"], len(settings["classes"])
     fit = seen
@@ -160,10 +169,11 @@ def _train_shared(
     rule = traced_rule(plan.method, net, ways, plan.options)
     spec = Spec((fit.x.shape[1],) if net is None else net.inputs, ways)
     draw = TaskDraw(training.batch, (low, high), training.queries)
+    drawn = SyntheticTargets(draw, training.synthetic, ways) if training.synthetic else draw
     outcome = train(
         rule,
         spec,
-        augmented(draw, training.strengths, kind="shared" if ways else "regression"),
+        augmented(drawn, training.strengths, kind="shared" if ways else "regression"),
         flat_data(FlatRows(fit.x, fit.y, fit.offsets)),
         training,
         validation=(draw, flat_data(FlatRows(held.x, held.y, held.offsets))),
@@ -171,6 +181,7 @@ def _train_shared(
         start=start,
         names=fit.names,
     )
+    _check_solved(rule, draw, flat_data(FlatRows(held.x, held.y, held.offsets)), outcome.params)
     settings |= _described(plan, outcome, net, spec.inputs, ways, len(held.names), "tasks")
     settings["outer"] = {"steps": outcome.step, "best_step": outcome.best_step}
     adapted = rule_from(settings, plan.net)
@@ -203,6 +214,10 @@ def _train_own(
         by = groups if len(np.unique(owner)) == 1 else owner
         out = _held_out(by, plan.seed)
         fit, judges = whole.select(np.flatnonzero(~out)), whole.select(np.flatnonzero(out))
+    if plan.training is not None and plan.training.synthetic:
+        raise TaskError(
+            "Training: synthetic gives rows new targets, but these tasks have labels of their own; leave it at 0."
+        )
     rotations = 4 if plan.training is not None and "rotations" in plan.training.strengths else 1
     image = tuple(settings.get("image", ()))
     if rotations > 1 and not image:
@@ -239,6 +254,8 @@ def _train_own(
         seed=plan.seed,
         start=start,
     )
+    if validation is not None:
+        _check_solved(rule, *validation, outcome.params)
     settings |= _described(plan, outcome, net, spec.inputs, ways, len(judges.owner), "classes")
     settings["outer"] = {"steps": outcome.step, "best_step": outcome.best_step}
     params = outcome.params
@@ -265,7 +282,24 @@ def _own_rules(
 
     assert net is not None
     most = int(np.bincount(fit.owner).max()) * rotations
-    return PrototypeHead(net, min(PROTOTYPE_WAYS, most)), PrototypeHead(net, max(judged, 2)), judged
+    diagonal = bool(plan.options.get("diagonal", False))
+    trained, judging = (PrototypeHead(net, number, diagonal) for number in (min(PROTOTYPE_WAYS, most), max(judged, 2)))
+    return trained, judging, judged
+
+
+def _check_solved(rule: TracedRule, draw: Draw, data: Mapping[str, Any], params: Mapping[str, np.ndarray]) -> None:
+    """Warn where a rule is only right at the solution of a task's problem, and its steps do not reach it."""
+    from upstairs.outer.scan import unsolved
+
+    left = unsolved(rule, draw, data, params)
+    if left > MOST_UNSOLVED:
+        warnings.warn(
+            f"The inner problem of held-out tasks is not solved: after the inner steps {100 * left:.0f} % of its first gradient is "
+            f"left (at most {100 * MOST_UNSOLVED:.0f} % is right), so that the outer gradient is not that of the solution; use more "
+            "steps, a larger regulariser, or another rate of descent (options=).",
+            UnsolvedWarning,
+            stacklevel=2,
+        )
 
 
 def _prototype_params(

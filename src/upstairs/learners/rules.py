@@ -52,6 +52,8 @@ _TRACED: dict[str, str] = {
 }
 """Rules that are trained by gradients, and where their classes are."""
 CLOSED = ("bayesian-linear", "prototype")
+_OF_CLOSED = {"prototype": ("diagonal",)}
+"""Options of the methods that are not always trained by gradients."""
 METHODS = (*CLOSED, *_TRACED)
 
 
@@ -77,7 +79,7 @@ def check_options(method: str, options: Mapping[str, Any]) -> None:
     ValueError
         Naming the first, and those that there are.
     """
-    known = sorted(set(_fields(method)) - {"net", "ways"}) if method in _TRACED else []
+    known = sorted(set(_fields(method)) - {"net", "ways"}) if method in _TRACED else list(_OF_CLOSED.get(method, ()))
     odd = sorted(set(options) - set(known))
     if odd:
         said = f"its options are {', '.join(known)}" if known else "it has none"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, final
 
 import jax
@@ -28,7 +29,7 @@ from upstairs.outer.optimiser import AnyOptimiser, Optimiser, built
 from upstairs.outer.outer_gradient import norm, outer_gradient
 from upstairs.storage import content_hash
 
-__all__ = ["ScanStepper", "judge"]
+__all__ = ["ScanStepper", "judge", "unsolved"]
 
 MOST = 1000
 _VALIDATION_SEED = 0x5EED
@@ -211,6 +212,16 @@ def judge(
     return np.asarray(losses, np.float64).ravel(), np.asarray(errors, np.float64).ravel()
 
 
+def unsolved(rule: TracedRule, draw: Draw, data: Mapping[str, Any], params: Mapping[str, Any]) -> float:
+    """Share of the first gradient of a task's problem that is left after adapting, mean over a batch of tasks.
+
+    Zero for a rule without a ``residual``: it does not rely on a solution.
+    """
+    if not hasattr(rule, "residual"):
+        return 0.0
+    return float(_unsolved(rule, draw, dict(data), dict(params)))
+
+
 def shards(batch: int) -> int:
     """Count the devices of this process that share the tasks of a step: as many as divide the batch."""
     return max(n for n in range(1, min(batch, jax.local_device_count()) + 1) if batch % n == 0)
@@ -328,3 +339,12 @@ def _judged(rule: TracedRule, draw: Draw, batches: int, data: Any, params: Any, 
         return over_tasks(rule, one, support, query)
 
     return jax.lax.map(batch, jnp.arange(batches, dtype=jnp.uint32))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _unsolved(rule: Any, draw: Draw, data: Any, params: Any) -> Array:
+    _, support, _ = draw(data, np.uint32(_VALIDATION_SEED), np.uint32(0))
+    first, last = (
+        over_tasks(rule, functools.partial(one.residual, params), *support) for one in (replace(rule, steps=0), rule)
+    )
+    return (last / jnp.maximum(first, 1e-30)).mean()

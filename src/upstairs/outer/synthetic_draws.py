@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from upstairs.errors import TaskError
 from upstairs.inner.traced import Normal, TaskRows
 from upstairs.outer.draws import Draw
 
-__all__ = ["GaussianProcessDraw"]
+__all__ = ["GaussianProcessDraw", "SyntheticTargets"]
+
+_STREAM = 0x5F17
 
 
 @final
@@ -124,3 +126,84 @@ class GaussianProcessDraw(Draw):
 def _kernel(a: Float[Array, "*task row feature"], b: Float[Array, "*task other feature"], length: Any) -> Array:
     squares = jnp.square(a[..., :, None, :] - b[..., None, :, :]).sum(axis=-1)
     return jnp.exp(-0.5 * squares / jnp.square(length))
+
+
+@final
+@dataclass(frozen=True)
+class SyntheticTargets(Draw):
+    """Some tasks of a step get targets of a random function in place of their own: their rows stay real.
+
+    The function of a task is a sum, drawn from a Gaussian process, of an offset, a linear part and a smooth part
+    ``exp(-|x - x'|^2 / (2 d length^2))``, in random proportions, with a random length and random noise; ``d`` is the
+    number of features. Features are expected to have a standard deviation of about one, targets then have it too. Of
+    classes each has such a function, and the highest one wins. A prior that learns from many such functions knows
+    how tables look before it knows the user's.
+
+    Parameters
+    ----------
+    draw : Draw
+        Whose tasks and rows are used; rows of vectors.
+    share : float
+        Share of the tasks of a step, from 0 (above) to 1.
+    ways : int
+        Classes; 0 for a regression.
+    length : (float, float)
+        Least and most length scale, log-uniform.
+    noise : (float, float)
+        Least and most standard deviation of the noise, log-uniform.
+
+    References
+    ----------
+    Müller, S., Hollmann, N., Pineda Arango, S., Grabocka, J. and Hutter, F. (2022). Transformers can do Bayesian
+    inference. ICLR, arXiv 2112.10510; section 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from upstairs.outer.draws import TaskDraw, flat_data
+    >>> from upstairs.tasks.batches import FlatRows
+    >>> rows = FlatRows(np.arange(24.0).reshape(8, 3), np.zeros(8), np.array([0, 4, 8]))
+    >>> draw = SyntheticTargets(TaskDraw(batch=2, shots=(2, 2), queries=2), share=0.5)
+    >>> _, support, _ = jax.jit(draw)(flat_data(rows), 0, 1)
+    >>> (support.y == 0).all(axis=1).tolist()
+    [False, True]
+    """
+
+    draw: Draw
+    share: float
+    ways: int = 0
+    length: tuple[float, float] = (0.3, 3.0)
+    noise: tuple[float, float] = (0.05, 0.5)
+    batch: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batch", self.draw.batch)
+        if not 0.0 < self.share <= 1.0:
+            raise TaskError(f"synthetic: the share of tasks must be above 0 and at most 1, but is {self.share}.")
+
+    def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+        """Draw, and put targets of random functions into the first tasks."""
+        tasks, support, query = self.draw(data, seed, step)
+        count = max(1, round(self.share * self.batch))
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STREAM), step), count)
+        rows = jnp.concatenate([support.x, query.x], axis=1)[:count]
+        made = jax.vmap(self._targets)(keys, rows.reshape(*rows.shape[:2], -1))
+        parts = jnp.split(made.astype(support.y.dtype), [support.y.shape[1]], axis=1)
+        support, query = (
+            old._replace(y=jnp.concatenate([new, old.y[count:]]))
+            for old, new in zip((support, query), parts, strict=True)
+        )
+        return tasks, support, query
+
+    def _targets(self, key: PRNGKeyArray, x: Float[Array, "row feature"]) -> Array:
+        part, size, spread, value = jax.random.split(key, 4)
+        offset, line, smooth = jax.random.dirichlet(part, jnp.ones(3))
+        length, noise = (
+            low * (high / low) ** jax.random.uniform(one)
+            for one, (low, high) in ((size, self.length), (spread, self.noise))
+        )
+        features = x.shape[1]
+        covariance = offset + line * (x @ x.T) / features + smooth * _kernel(x, x, length * features**0.5)
+        root = jnp.linalg.cholesky(covariance + noise**2 * jnp.eye(len(x)))
+        drawn = root @ jax.random.normal(value, (len(x), max(self.ways, 1)))
+        return jnp.argmax(drawn, axis=1) if self.ways else drawn[:, 0]

@@ -56,6 +56,10 @@ class Training:
         images turned by 90, 180 and 270 degrees as further classes; "noise" (.1): on features, in standard deviations;
         "dropout" (.1): the share of columns that a task does without; "mixing" (.5): half of the tasks become a mean of
         two, weighted by a draw from Beta(strength, strength). Classes always stand in random order.
+    synthetic : float
+        Share of the tasks of a step whose targets are replaced by those of random smooth functions of their own rows
+        (`upstairs.outer.synthetic_draws.SyntheticTargets`): 0 learns from your tasks only, .5 from both, 1 from synthetic
+        tasks only; your held-out tasks say when to stop in each case. For regressions and labels that tasks share.
     microbatch : int, optional
         Most tasks that a device computes at once; what they need on the way back is gone before the next. The result
         is the same up to rounding. None: as many as fit into the memory.
@@ -89,6 +93,7 @@ class Training:
     validate_every: int = 100
     patience: int | None = 10
     augment: Any = ()
+    synthetic: float = 0.0
     microbatch: int | None = None
     memory_limit: float | None = None
     checkpoint: str | os.PathLike[str] | None = None
@@ -110,6 +115,8 @@ class Training:
             if value is not None and not value > 0:
                 raise ValueError(f"Training: {name} must be a positive number or None, but is {value!r}.")
         strengths(self.augment)
+        if not 0.0 <= self.synthetic <= 1.0:
+            raise ValueError(f"Training: synthetic must be a share from 0 to 1, but is {self.synthetic!r}.")
 
     @property
     def strengths(self) -> dict[str, float]:

@@ -1,0 +1,74 @@
+"""What users set of methods that are trained by gradients: synthetic tasks, learned scales, and what they are warned of."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+import upstairs as up
+from upstairs.inner.descent import SGD
+from upstairs.outer.draws import TaskDraw, flat_data
+from upstairs.outer.synthetic_draws import SyntheticTargets
+from upstairs.tasks.batches import FlatRows
+
+RNG = np.random.default_rng(0)
+NET = {"name": "mlp", "sizes": (4,)}
+SHORT = up.Training(steps=2, rate=1e-2, queries=2)
+
+
+def test_synthetic_targets_are_functions_of_the_rows_with_the_variance_of_targets():
+    rows = FlatRows(RNG.normal(size=(1200, 2)), np.zeros(1200), np.arange(0, 1201, 30))
+    plain = TaskDraw(batch=40, shots=(10, 10), queries=10)
+    make = jax.jit(SyntheticTargets(plain, share=0.5))
+    tasks, support, query = make(flat_data(rows), np.uint32(0), np.uint32(2))
+    before = jax.jit(plain)(flat_data(rows), np.uint32(0), np.uint32(2))
+    assert (tasks == before[0]).all()
+    assert (support.x == before[1].x).all()
+    assert (support.y[20:] == 0).all()
+    own = np.concatenate([support.y[:20], query.y[:20]], axis=1)
+    assert 0.5 < np.sqrt((own**2).mean()) < 1.6
+    assert (own.std(axis=1) > 0).all()
+    classes = SyntheticTargets(plain, share=1.0, ways=3)
+    _, support, query = jax.jit(classes)(flat_data(rows), np.uint32(0), np.uint32(2))
+    assert set(np.unique(support.y)) == {0.0, 1.0, 2.0}
+
+
+def test_a_prior_of_synthetic_tasks_only_serves_real_ones():
+    tasks = up.tasks.synthetic.SharedSubspace().sample(12, 20, random_state=0)
+    options = {"width": 8, "layers": 1, "heads": 2}
+    priors = []
+    for share in (0.0, 1.0):
+        training = up.Training(steps=2, rate=1e-2, queries=4, synthetic=share)
+        meta = up.MetaNeuralNetwork("in-context", options=options, training=training, shots=4).meta_fit(tasks)
+        priors.append(meta.prior_.hash)
+        assert np.isfinite(meta.adapt(tasks[0].X[:4], tasks[0].y[:4]).predict(tasks[0].X)).all()
+    assert priors[0] != priors[1]
+    pool = up.ClassPool(RNG.normal(size=(60, 3)), np.repeat(np.arange(12), 5))
+    with pytest.raises(up.TaskError, match="synthetic gives rows new targets, but these tasks have labels of their own"):
+        up.MetaNeuralNetwork("in-context", training=up.Training(synthetic=0.5)).meta_fit(pool)
+    with pytest.raises(ValueError, match="synthetic must be a share from 0 to 1, but is 2"):
+        up.Training(synthetic=2)
+
+
+def test_prototypes_learn_scales_of_features_and_go_on_from_them():
+    pool = up.ClassPool(RNG.normal(size=(60, 3)), np.repeat(np.arange(12), 5))
+    meta = up.MetaNeuralNetwork("prototype", net=NET, options={"diagonal": True}, training=SHORT, shots=1).meta_fit(pool)
+    scale = np.diag(meta.prior_.group("params")["transform"])
+    assert scale.shape == (64,)
+    assert not np.allclose(scale, 1.0)
+    more = up.ClassPool(RNG.normal(size=(20, 3)), np.repeat(np.arange(12, 16), 5))
+    later = np.diag(meta.meta_partial_fit(more).prior_.group("params")["transform"])
+    assert np.abs(later - scale).max() < 0.1  # two steps further, not from one again
+    with pytest.raises(ValueError, match="no option 'steps'; its options are diagonal"):
+        up.MetaNeuralNetwork("prototype", options={"steps": 1}).meta_fit(pool)
+
+
+def test_a_problem_that_is_not_solved_is_said():
+    tasks = up.tasks.synthetic.SharedSubspace().sample(12, 20, random_state=0)
+    few = {"steps": 1, "descent": SGD(1e-4)}
+    with pytest.warns(up.UnsolvedWarning, match="after the inner steps 100 % of its first gradient is left"):
+        up.MetaNeuralNetwork("imaml", net=NET, options=few, training=SHORT, shots=4).meta_fit(tasks)
+    up.MetaNeuralNetwork(
+        "imaml", net=NET, options={"steps": 60, "regulariser": 5.0}, training=SHORT, shots=4
+    ).meta_fit(tasks)
