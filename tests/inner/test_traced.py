@@ -33,7 +33,7 @@ class Shrunk(TracedRule):
         total = params["weight"] * params["mean"] + jnp.where(mask, y, 0.0).sum()
         return {"mean": total / (params["weight"] + mask.sum())}
 
-    def predict(self, params: Arrays, state: Arrays, x: Any) -> Normal:
+    def predict(self, params: Arrays, state: Arrays, x: Any, mask: Any = None) -> Normal:
         return Normal(jnp.broadcast_to(state["mean"], x.shape[:1]), jnp.ones(x.shape[:1]))
 
 

@@ -87,16 +87,18 @@ class Anil(TracedRule):
         """Make the steps; the state holds only what moved."""
         weights = part(params, "net")
         return descend(
-            lambda moved: fit_loss(self.net(weights | moved, x), y, mask, self.ways),
+            lambda moved: fit_loss(self.net(weights | moved, x, mask), y, mask, self.ways),
             self._moving(weights),
             steps=self.steps,
             descent=self.descent,
             settings=part(params, "descent"),
         )
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Normal | Logits:
         """Evaluate the network with what moved in place."""
-        return prediction(self.net(part(params, "net") | dict(state), x), params, self.ways)
+        return prediction(self.net(part(params, "net") | dict(state), x, mask), params, self.ways)
 
     def _moving(self, weights: Arrays) -> dict[str, Array]:
         last = last_layer(self.net)

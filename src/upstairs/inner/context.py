@@ -104,7 +104,9 @@ class InContext(TracedRule):
         kept = {"keys": memory.keys, "values": memory.values, "seen": memory.seen.astype(memory.keys.dtype)}
         return kept | {"center": self._centers(params, hidden, y, mask)} if self.ways else kept
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Normal | Logits:
         """Pass the rows through the transformer, each on its own."""
         memory = Memory(state["keys"], state["values"], state["seen"] > 0)
         return self._last(params, self._net(params).ask(memory, x.reshape(len(x), -1)), state.get("center"))

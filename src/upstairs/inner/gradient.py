@@ -191,15 +191,17 @@ class Maml(TracedRule):
             first_order=self.first_order,
         )
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Normal | Logits:
         """Evaluate the adapted network."""
-        return prediction(self.net(state, x), params, self.ways)
+        return prediction(self.net(state, x, mask), params, self.ways)
 
     def inner_loss(
         self, weights: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
     ) -> Float[Array, ""]:
         """What the steps go down."""
-        return fit_loss(self.net(weights, x), y, mask, self.ways)
+        return fit_loss(self.net(weights, x, mask), y, mask, self.ways)
 
 
 class Composed(TracedRule):
@@ -225,9 +227,11 @@ class Composed(TracedRule):
         """Make the steps."""
         return self.inside.adapt(params, x, y, mask)
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Normal | Logits:
         """Evaluate the adapted network."""
-        return self.inside.predict(params, state, x)
+        return self.inside.predict(params, state, x, mask)
 
 
 @final
@@ -262,7 +266,7 @@ class Reptile(Composed):
         distance = sum((jnp.square(start[name] - state[name]).sum() for name in start), jnp.zeros(()))
         if self.ways:
             return 0.5 * distance
-        predicted = self.predict(params, state, query.x)
+        predicted = self.predict(params, state, query.x, query.mask)
         return 0.5 * distance + masked_mean(-log_density(predicted, query.y), query.mask)
 
 

@@ -70,21 +70,23 @@ class PrototypeHead(TracedRule):
         self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
     ) -> dict[str, Array]:
         """Take the mean of every class."""
-        features = self._features(params, x)
+        features = self._features(params, x, mask)
         member = jax.nn.one_hot(y, self.ways, dtype=features.dtype) * mask[:, None]
         count = member.sum(axis=0)
         return {"center": member.T @ features / jnp.maximum(count, 1.0)[:, None], "count": count}
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Logits:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Logits:
         """Minus scaled squared distances to the class means."""
-        features, center = self._features(params, x), state["center"]
+        features, center = self._features(params, x, mask), state["center"]
         squares = jnp.square(features).sum(axis=1)[:, None] + jnp.square(center).sum(axis=1)
         distance = jnp.maximum(squares - 2.0 * features @ center.T, 0.0)
         logits = -jnp.exp(params["temperature"]) * distance
         return Logits(jnp.where(state["count"] > 0, logits, -1e9))
 
-    def _features(self, params: Arrays, x: Array) -> Float[Array, "row feature"]:
-        features = self.net(part(params, "net"), x)
+    def _features(self, params: Arrays, x: Array, mask: Array | None) -> Float[Array, "row feature"]:
+        features = self.net(part(params, "net"), x, mask)
         return features * jnp.exp(params["scale"]) if self.diagonal else features
 
 
@@ -120,7 +122,7 @@ class BayesianLinearHead(TracedRule):
         self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
     ) -> dict[str, Array]:
         """Condition the weights on the rows: mean, and a root R with covariance ``R' R``."""
-        phi = self._features(params, x) * mask[:, None]
+        phi = self._features(params, x, mask) * mask[:, None]
         noise, factor = self._noise(params), params["factor"]
         scaled = phi @ factor
         residual = jnp.where(mask, y, 0.0) - phi @ params["mean"]
@@ -130,14 +132,16 @@ class BayesianLinearHead(TracedRule):
         white = jax.scipy.linalg.solve_triangular(lower, scaled.T @ residual / noise, lower=True)
         return {"mean": params["mean"] + white @ root, "root": root}
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Normal:
         """Mean and variance, noise of one new row included."""
-        phi = self._features(params, x)
+        phi = self._features(params, x, mask)
         variance = jnp.square(phi @ state["root"].T).sum(axis=1) + self._noise(params)
         return Normal(phi @ state["mean"], variance)
 
-    def _features(self, params: Arrays, x: Array) -> Float[Array, "row column"]:
-        features = self.net(part(params, "net"), x)
+    def _features(self, params: Arrays, x: Array, mask: Array | None) -> Float[Array, "row column"]:
+        features = self.net(part(params, "net"), x, mask)
         return jnp.concatenate([jnp.ones((len(features), 1), features.dtype), features], axis=1)
 
     def _noise(self, params: Arrays) -> Float[Array, ""]:

@@ -119,7 +119,7 @@ class MamlPlusPlus(Composed):
         maml = self.inside
 
         def query_loss(weights: Arrays) -> Float[Array, ""]:
-            return masked_mean(-log_density(maml.predict(params, weights, query.x), query.y), query.mask)
+            return masked_mean(-log_density(maml.predict(params, weights, query.x, query.mask), query.y), query.mask)
 
         _, losses = watched(
             lambda weights: maml.inner_loss(weights, *support),

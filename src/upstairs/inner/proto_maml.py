@@ -103,14 +103,14 @@ class ProtoMaml(TracedRule):
     ) -> dict[str, Array]:
         """Take the mean of every class, and make the steps from there."""
         body = {name: array for name, array in params.items() if name.startswith("net/")}
-        features = self.net(part(body, "net"), x)
+        features = self.net(part(body, "net"), x, mask)
         member = jax.nn.one_hot(y, self.ways, dtype=features.dtype) * mask[:, None]
         count = member.sum(axis=0)
         center = member.T @ features / jnp.maximum(count, 1.0)[:, None]
         scale = jnp.exp(params["temperature"])
         head = {"head/weight": 2.0 * scale * center.T, "head/bias": -scale * jnp.square(center).sum(axis=1)}
         found = descend(
-            lambda weights: fit_loss(self._logits(weights, count, x), y, mask, self.ways),
+            lambda weights: fit_loss(self._logits(weights, count, x, mask), y, mask, self.ways),
             body | head,
             steps=self.steps,
             descent=self.descent,
@@ -119,10 +119,12 @@ class ProtoMaml(TracedRule):
         )
         return found | {"count": count}
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Logits:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Logits:
         """Evaluate the adapted network and layer."""
-        return Logits(self._logits(state, state["count"], x))
+        return Logits(self._logits(state, state["count"], x, mask))
 
-    def _logits(self, weights: Arrays, count: Array, x: Array) -> Float[Array, "row way"]:
-        logits = self.net(part(weights, "net"), x) @ weights["head/weight"] + weights["head/bias"]
+    def _logits(self, weights: Arrays, count: Array, x: Array, mask: Array | None) -> Float[Array, "row way"]:
+        logits = self.net(part(weights, "net"), x, mask) @ weights["head/weight"] + weights["head/bias"]
         return jnp.where((count > 0) | ~(count > 0).any(), logits, -1e9)

@@ -87,7 +87,7 @@ class RidgeHead(TracedRule):
         self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
     ) -> dict[str, Array]:
         """Solve for the weights; a regression's targets may have several outputs."""
-        features = self._features(params, x) * mask[:, None]
+        features = self._features(params, x, mask) * mask[:, None]
         if self.ways:
             target = jax.nn.one_hot(y, self.ways, dtype=features.dtype) * mask[:, None]
         else:
@@ -95,15 +95,17 @@ class RidgeHead(TracedRule):
         weights = ridge_weights(features, target, jnp.exp(params["penalty"]) + LEAST_PENALTY)
         return {"weights": weights} | ({"count": target.sum(axis=0)} if self.ways else {})
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Normal | Logits:
         """Scaled linear predictions."""
-        out = jnp.exp(params["scale"]) * (self._features(params, x) @ state["weights"])
+        out = jnp.exp(params["scale"]) * (self._features(params, x, mask) @ state["weights"])
         if self.ways:
             return Logits(jnp.where(state["count"] > 0, out, params["absent"]))
         out = out + params["shift"]
         mean = out[:, 0] if out.shape[1] == 1 else out
         return Normal(mean, jnp.broadcast_to(jnp.exp(params["noise"]) + LEAST_VARIANCE, mean.shape))
 
-    def _features(self, params: Arrays, x: Array) -> Float[Array, "row column"]:
-        features = self.net(part(params, "net"), x)
+    def _features(self, params: Arrays, x: Array, mask: Array | None) -> Float[Array, "row column"]:
+        features = self.net(part(params, "net"), x, mask)
         return jnp.concatenate([jnp.ones((len(features), 1), features.dtype), features], axis=1)

@@ -74,6 +74,13 @@ class AdaptationRule(abc.ABC):
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Prediction:
         """Predict rows of every task."""
 
+    def predict_real(self, params: Params, state: State, rows: Rows) -> Prediction:
+        """Predict the real rows of every task; what is said of the others means nothing.
+
+        The same as `predict` on ``rows.x``, unless a prediction depends on the rows beside it.
+        """
+        return self.predict(params, state, rows.x)
+
     @abc.abstractmethod
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """How well the support fits the prior, a real row (log evidence, or minus a distance).

@@ -91,7 +91,7 @@ class SvmHead(TracedRule):
         self, params: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
     ) -> dict[str, Array]:
         """Solve the dual on the support rows."""
-        features = self.net(part(params, "net"), x) * mask[:, None]
+        features = self.net(part(params, "net"), x, mask) * mask[:, None]
         target = (jax.nn.one_hot(y, self.ways, dtype=features.dtype) * mask[:, None]).T
         count = target.sum(axis=1)
         valid = (count > 0)[:, None] & mask
@@ -102,9 +102,11 @@ class SvmHead(TracedRule):
             return {"weights": alpha @ features, "count": count}
         return {"alpha": alpha, "support": features, "count": count}
 
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Logits:
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Logits:
         """Scaled scores of the classes."""
-        features = self.net(part(params, "net"), x)
+        features = self.net(part(params, "net"), x, mask)
         if self.kernel == "linear":
             scores = features @ state["weights"].T
         else:

@@ -94,12 +94,18 @@ class TracedRule(abc.ABC):
         """Learn one task from its support rows."""
 
     @abc.abstractmethod
-    def predict(self, params: Arrays, state: Arrays, x: Float[Array, "row ..."]) -> Normal | Logits:
-        """Predict rows of that task."""
+    def predict(
+        self, params: Arrays, state: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Normal | Logits:
+        """Predict rows of that task.
+
+        ``mask`` says which rows are real. A rule hands it on to its network, where a prediction may depend on the other
+        rows (``statistics="batch"``); others do not need it. None: all are, and no such network is used.
+        """
 
     def outer_loss(self, params: Arrays, support: TaskRows, query: TaskRows, key: PRNGKeyArray) -> Float[Array, ""]:
         """Mean negative log-likelihood of the query rows after adapting to the support rows."""
-        predicted = self.predict(params, self.adapt(params, *support), query.x)
+        predicted = self.predict(params, self.adapt(params, *support), query.x, query.mask)
         return masked_mean(-log_density(predicted, query.y), query.mask)
 
 
@@ -173,14 +179,28 @@ class Traced(AdaptationRule):
 
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Prediction:
         """Predict rows of every task."""
+        return self._predict(params, state, x, np.ones(x.shape[:2], bool))
+
+    def predict_real(self, params: Params, state: State, rows: Rows) -> Prediction:
+        """Predict the real rows of every task; the others have no part in statistics that rows share."""
+        return self._predict(params, state, rows.x, rows.mask)
+
+    def _predict(
+        self,
+        params: Params,
+        state: State,
+        x: Float[np.ndarray, "task row feature"],
+        mask: Bool[np.ndarray, "task row"],
+    ) -> Prediction:
         count, rows = x.shape[:2]
         tasks = _tasks(count, self.rule.sequential)
         output = state.get(OUTPUT)
         rule = self._for(output.shape[1]) if output is not None and self.rule.any_ways else self.rule
         state = {name: array for name, array in state.items() if name != OUTPUT}
-        padded = _grown(np.asarray(x, np.float32), (tasks, bucket(rows)))
+        shape = (tasks, bucket(rows))
+        padded = _grown(np.asarray(x, np.float32), shape).reshape(*shape, *self.spec.inputs)
         states = {name: _grown(np.asarray(array), (tasks,)) for name, array in state.items()}
-        predicted = _predict(rule, _single(params), states, padded.reshape(*padded.shape[:2], *self.spec.inputs))
+        predicted = _predict(rule, _single(params), states, padded, _grown(mask, shape))
         arrays = [np.asarray(part, np.float64)[:count, :rows] for part in predicted]
         if not isinstance(predicted, Logits):
             return Gaussian(arrays[0], arrays[1])
@@ -194,7 +214,7 @@ class Traced(AdaptationRule):
         if not (self.own or self.rule.any_ways):
             return np.asarray(_evidence(self.rule, _single(params), self._rows(support)), np.float64)[: len(support.y)]
         state = self.adapt(params, support) if state is None else state
-        each = density(self.predict(params, state, support.x), support.y)
+        each = density(self.predict_real(params, state, support), support.y)
         return np.where(support.mask, each, 0.0).sum(axis=1) / np.maximum(support.counts, 1)
 
     def _rule_and_outputs(self, support: Rows) -> tuple[TracedRule, Int[np.ndarray, "task way"] | None]:
@@ -259,8 +279,8 @@ def _adapt(rule: TracedRule, params: Any, rows: TaskRows) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _predict(rule: TracedRule, params: Any, states: Any, x: Array) -> Normal | Logits:
-    predicted = over_tasks(rule, lambda state, own: rule.predict(params, state, own), states, x)
+def _predict(rule: TracedRule, params: Any, states: Any, x: Array, mask: Array) -> Normal | Logits:
+    predicted = over_tasks(rule, lambda state, *own: rule.predict(params, state, *own), states, x, mask)
     return Logits(jax.nn.softmax(predicted.value, axis=-1)) if isinstance(predicted, Logits) else predicted
 
 
@@ -268,6 +288,6 @@ def _predict(rule: TracedRule, params: Any, states: Any, x: Array) -> Normal | L
 def _evidence(rule: TracedRule, params: Any, rows: TaskRows) -> Array:
     def one(task: TaskRows) -> Array:
         state = rule.adapt(params, task.x, task.y, jnp.zeros_like(task.mask))
-        return masked_mean(log_density(rule.predict(params, state, task.x), task.y), task.mask)
+        return masked_mean(log_density(rule.predict(params, state, task.x, task.mask), task.y), task.mask)
 
     return over_tasks(rule, one, rows)

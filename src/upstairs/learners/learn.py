@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from upstairs.errors import TaskError
-from upstairs.learners.networks import net_for, net_from, net_settings
+from upstairs.learners.networks import check_alone, net_for, net_from, net_settings
 from upstairs.learners.rules import plain_rule, rule_from
 from upstairs.learners.seen import Seen, classes_of, encoded, held_rows, more_rows, prior_of
 from upstairs.outer.calibrate import interval_factors, tables_from
@@ -189,7 +189,9 @@ def _net(plan: Plan, tasks: TaskSet, encoder: Encoder) -> Net | None:
         )
     elif plan.prior_mean not in ("auto", "linear"):
         raise ValueError(f"prior_mean={plan.prior_mean!r} cannot be used together with net; leave it at 'auto'.")
-    return net_for(plan.net, (encoder.width,), encoder.width, 0, "linear features")
+    net = net_for(plan.net, (encoder.width,), encoder.width, 0, "linear features")
+    check_alone(net, plan.method)
+    return net
 
 
 def _raw_scale(encoder: Encoder) -> Float[np.ndarray, " feature"]:

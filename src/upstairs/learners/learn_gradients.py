@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from upstairs.errors import PriorMismatchError, TaskError, UnsolvedWarning
 from upstairs.inner.rule import AdaptationRule
 from upstairs.learners.learn import Plan
-from upstairs.learners.networks import Purpose, net_for, net_from, net_settings
+from upstairs.learners.networks import Purpose, check_alone, net_for, net_from, net_settings
 from upstairs.learners.rules import check_serves, needs_net, plain_rule, rule_from, traced_class, traced_rule
 from upstairs.learners.seen import Seen, classes_of, encoded, held_rows, more_rows, prior_of
 from upstairs.learners.values import restored, stored
@@ -110,7 +110,9 @@ def learn_on_by_gradients(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, 
 
 def _net(plan: Plan, shape: tuple[int, ...], encoder: Encoder, outputs: int) -> Net | None:
     if plan.method == "prototype":
-        return net_for(plan.net, shape, encoder.width, outputs, "prototype features")
+        net = net_for(plan.net, shape, encoder.width, outputs, "prototype features")
+        check_alone(net, plan.method)
+        return net
     if not needs_net(plan.method):
         return None
     if plan.net is None:

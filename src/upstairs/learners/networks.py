@@ -10,7 +10,7 @@ from upstairs.errors import PriorMismatchError
 if TYPE_CHECKING:
     from upstairs.nets.build import Net, TemplateNet
 
-__all__ = ["Purpose", "asked_net", "net_for", "net_from", "net_settings"]
+__all__ = ["Purpose", "asked_net", "check_alone", "net_for", "net_from", "net_settings"]
 
 Purpose: TypeAlias = Literal["linear features", "prototype features", "predictions"]
 
@@ -94,6 +94,21 @@ def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpos
         width if purpose == "predictions" else 0,
         statistics=said.get("statistics", "example"),
     )
+
+
+def check_alone(net: Net, method: str) -> None:
+    """Refuse statistics that rows share for a method that maps the rows of all tasks at once.
+
+    Raises
+    ------
+    ValueError
+        If a feature of a row depends on the rows beside it.
+    """
+    if getattr(net, "statistics", "example") == "batch":
+        raise ValueError(
+            f"net: method={method!r} maps rows of all tasks at once, so that statistics='batch' would mix tasks; use "
+            "statistics='example', or a method that is trained by gradients, such as 'maml', 'proto-maml' or 'ridge'."
+        )
 
 
 def net_settings(net: Net) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Models as Equinox modules, and the flat dictionaries of arrays that a prior holds of them."""
+"""Models as Equinox modules (a user's own may be of Flax NNX), and the flat dictionaries of arrays that a prior holds of them."""
 
 from __future__ import annotations
 
-from upstairs.nets.build import Net, NetSpec, OwnNet, forward
+from upstairs.nets.build import Net, NetSpec, OwnNet, TemplateNet, forward
+from upstairs.nets.nnx import NnxNet
 
-__all__ = ["Net", "NetSpec", "OwnNet", "forward"]
+__all__ = ["Net", "NetSpec", "NnxNet", "OwnNet", "TemplateNet", "forward"]

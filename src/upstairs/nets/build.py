@@ -12,22 +12,26 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, TypeVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from upstairs.errors import PriorMismatchError
 from upstairs.nets.conv import Conv4
 from upstairs.nets.mlp import MLP, Activation
+from upstairs.nets.resnet import ResNet, normalise_together
 
-__all__ = ["Arrays", "Net", "NetSpec", "OwnNet", "flatten", "forward", "unflatten"]
+__all__ = ["Arrays", "Net", "NetSpec", "OwnNet", "Statistics", "TemplateNet", "flatten", "forward", "unflatten"]
 
 Arrays: TypeAlias = Mapping[str, Any]
 """A flat dictionary of named arrays."""
+Statistics: TypeAlias = Literal["example", "batch"]
+"""Whose mean and variance normalise a map: each row's own (inductive), or those of all rows together (transductive)."""
+AnyTemplate = TypeVar("AnyTemplate", bound="TemplateNet")
 
 
 class Net(abc.ABC):
@@ -46,13 +50,32 @@ class Net(abc.ABC):
         """Draw fresh arrays."""
 
     @abc.abstractmethod
-    def module(self, arrays: Arrays) -> eqx.Module:
+    def module(self, arrays: Arrays) -> Any:
         """Put arrays into the structure."""
 
     @final
-    def __call__(self, arrays: Arrays, x: Float[Array, "row ..."]) -> Float[Array, "row output"]:
-        """Map rows through the network with these arrays; flat rows of an image net are brought into shape."""
-        return forward(self.module(arrays), x.reshape(x.shape[0], *self.inputs))
+    def __call__(
+        self, arrays: Arrays, x: Float[Array, "row ..."], mask: Bool[Array, " row"] | None = None
+    ) -> Float[Array, "row output"]:
+        """Map rows through the network with these arrays; flat rows of an image net are brought into shape.
+
+        Parameters
+        ----------
+        arrays : dict of arrays
+        x : array of shape (row, ...)
+        mask : array of shape (row,), optional
+            Rows that count: padding has no part in the statistics of a network that normalises rows together, which
+            must be told. The rows of other networks do not see each other.
+
+        Raises
+        ------
+        ValueError
+            If a network that normalises rows together is not told which rows count.
+        """
+        return self._map(self.module(arrays), x.reshape(x.shape[0], *self.inputs), mask)
+
+    def _map(self, module: Any, x: Array, mask: Array | None) -> Array:
+        return forward(module, x)
 
 
 @final
@@ -62,17 +85,26 @@ class NetSpec(Net):
 
     Parameters
     ----------
-    name : {"mlp", "conv4"}
+    name : {"mlp", "conv4", "resnet12"}
     inputs : tuple of int
         ``(features,)`` for an MLP, ``(height, width, channels)`` for a convolution.
     sizes : tuple of int
         Widths of hidden layers, or channels of the blocks.
     outputs : int
-        Width of the result. For ``"conv4"`` 0 means the flattened map itself; `outputs` then tells its width.
+        Width of the result. 0 means features: for ``"conv4"`` the flattened map, for ``"resnet12"`` its mean over
+        places; `outputs` then tells their width.
     activation : {"relu", "tanh"}
         For an MLP.
     final : bool
         Whether an MLP's outputs go through the activation too (features do, predictions do not).
+    statistics : {"example", "batch"}
+        What normalises the maps of ``"conv4"`` and ``"resnet12"``. "example": each image's own mean and variance, so
+        that a prediction depends on the prior, the support and its own row only (inductive). "batch": mean and variance
+        of each channel over all rows that are passed together, at prediction too, as in the code of the MAML paper
+        (transductive): a prediction then depends on the other query rows, on how many they are and on which are asked
+        for in one call, and figures are not comparable with inductive ones.
+    flat : bool
+        Filled in: whether `outputs` was 0.
 
     Examples
     --------
@@ -86,43 +118,49 @@ class NetSpec(Net):
     True
     """
 
-    name: Literal["mlp", "conv4"]
+    name: Literal["mlp", "conv4", "resnet12"]
     inputs: tuple[int, ...]
     sizes: tuple[int, ...]
     outputs: int = 0
     activation: Activation = "relu"
     final: bool = False
-    flat: bool = dataclasses.field(default=False, init=False)
+    statistics: Statistics = "example"
+    flat: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        wanted = {"mlp": 1, "conv4": 3}
+        wanted = {"mlp": 1, "conv4": 3, "resnet12": 3}
         if self.name not in wanted:
-            raise ValueError(f"net must be 'mlp', 'conv4' or an Equinox module, but is {self.name!r}.")
+            names = ", ".join(map(repr, wanted))
+            raise ValueError(f"net must be {names}, or an Equinox or Flax NNX module, but is {self.name!r}.")
         if len(self.inputs) != wanted[self.name]:
             shape = "(features,)" if self.name == "mlp" else "(height, width, channels)"
             raise ValueError(f"A net of the kind {self.name!r} takes rows of shape {shape}, but inputs={self.inputs}.")
-        if self.name == "conv4" and min(self.inputs[:2]) >> len(self.sizes) == 0:
+        self._check_statistics()
+        if self.name != "mlp" and min(self.inputs[:2]) >> len(self.sizes) == 0:
             raise ValueError(
-                f"conv4 halves the image {len(self.sizes)} times, and {self.inputs[:2]} is too small for that; use "
+                f"{self.name} halves the image {len(self.sizes)} times, and {self.inputs[:2]} is too small for that; use "
                 "fewer sizes or larger images."
             )
-        if self.name == "conv4" and self.outputs == 0:
+        object.__setattr__(self, "flat", self.name != "mlp" and (self.flat or self.outputs == 0))
+        if self.flat:
             height, width = (side >> len(self.sizes) for side in self.inputs[:2])
-            object.__setattr__(self, "outputs", height * width * self.sizes[-1])
-            object.__setattr__(self, "flat", True)
+            places = height * width if self.name == "conv4" else 1
+            object.__setattr__(self, "outputs", places * self.sizes[-1])
         if self.outputs < 1:
             raise ValueError(f"outputs must be at least 1, but is {self.outputs}.")
 
     @property
     def heavy(self) -> bool:
         """Whether tasks with weights of their own go one after another."""
-        return self.name == "conv4" and jax.default_backend() == "cpu"
+        return self.name != "mlp" and jax.default_backend() == "cpu"
 
     def settings(self) -> dict[str, Any]:
         """JSON values from which `from_settings` makes the same description."""
         values = dataclasses.asdict(self)
         if values.pop("flat"):
             values["outputs"] = 0
+        if self.name == "mlp":
+            del values["statistics"]
         return values | {"inputs": list(self.inputs), "sizes": list(self.sizes)}
 
     @classmethod
@@ -135,20 +173,65 @@ class NetSpec(Net):
         """Draw fresh arrays."""
         return flatten(self._fresh(key))
 
-    def module(self, arrays: Arrays) -> eqx.Module:
+    def module(self, arrays: Arrays) -> Any:
         """Put arrays into the structure."""
         return unflatten(_shapes(self), arrays)
+
+    def _map(self, module: Any, x: Array, mask: Array | None) -> Array:
+        if self.statistics == "example":
+            return forward(module, x)
+        if mask is None:
+            raise ValueError(
+                f"net: {self.name} with statistics='batch' normalises rows together and must be told which of them count, but no "
+                "mask was passed; pass one (all true, if every row counts), or use statistics='example'."
+            )
+        return module(x, functools.partial(normalise_together, mask=mask))
+
+    def _check_statistics(self) -> None:
+        if self.statistics not in ("example", "batch"):
+            raise ValueError(f"statistics must be 'example' or 'batch', but is {self.statistics!r}.")
+        if self.statistics == "batch" and self.name == "mlp":
+            raise ValueError(
+                "statistics='batch' is for 'conv4' and 'resnet12', but name='mlp', which normalises nothing; leave it out."
+            )
 
     def _fresh(self, key: PRNGKeyArray) -> eqx.Module:
         if self.name == "mlp":
             return MLP(self.inputs[0], self.sizes, self.outputs, key=key, activation=self.activation, final=self.final)
         outputs = 0 if self.flat else self.outputs
+        if self.name == "resnet12":
+            return ResNet(self.inputs[2], self.sizes, outputs, key=key)
         return Conv4((self.inputs[0], self.inputs[1], self.inputs[2]), self.sizes, outputs, key=key)
+
+
+class TemplateNet(Net):
+    """A user's own module as template: its structure is used, and its arrays are where learning starts.
+
+    It is code, which a prior does not hold: only the shapes and the name of its class are written down.
+    """
+
+    template: Any
+
+    @classmethod
+    @abc.abstractmethod
+    def of(cls: type[AnyTemplate], template: Any, inputs: tuple[int, ...]) -> AnyTemplate:
+        """Look at a template once, for rows of this shape.
+
+        Raises
+        ------
+        PriorMismatchError
+            If the module cannot be used.
+        """
+
+    @staticmethod
+    @abc.abstractmethod
+    def shapes_of(template: Any) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays of a template by path."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class OwnNet(Net):
+class OwnNet(TemplateNet):
     """A user's own Equinox module as template: its structure is used, and its arrays are where learning starts.
 
     The module is called on one example of shape ``inputs`` and returns a vector; it must not draw random numbers or
@@ -175,23 +258,18 @@ class OwnNet(Net):
         PriorMismatchError
             If the module does not map one example of that shape to a vector.
         """
-        try:
-            shape = jax.eval_shape(template, jax.ShapeDtypeStruct(inputs, jnp.float32)).shape  # type: ignore[arg-type]
-        except Exception as error:
-            raise PriorMismatchError(
-                f"net must map one example of shape {inputs} to a vector, and calling it failed with '{error}'."
-            ) from error
-        if len(shape) != 1:
-            raise PriorMismatchError(
-                f"net must map one example of shape {inputs} to a vector, but gives shape {shape}."
-            )
-        return cls(template, inputs, shape[0])
+        return cls(template, inputs, outputs_of(template, inputs))
+
+    @staticmethod
+    def shapes_of(template: Any) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays of a template by path."""
+        return flatten_shapes(template)
 
     def init(self, key: PRNGKeyArray) -> dict[str, Array]:
         """Return the template's own arrays, whatever the key."""
         return flatten(self.template)
 
-    def module(self, arrays: Arrays) -> eqx.Module:
+    def module(self, arrays: Arrays) -> Any:
         """Put arrays into the structure."""
         return unflatten(self.template, arrays)
 
@@ -212,15 +290,33 @@ class OwnNet(Net):
         return hash((inputs, shapes))
 
 
-def forward(module: eqx.Module, x: Float[Array, "row ..."]) -> Float[Array, "row output"]:
+def forward(module: Any, x: Float[Array, "row ..."]) -> Float[Array, "row output"]:
     """Map rows through a module that is called on one example (ours take many at once)."""
-    if isinstance(module, MLP | Conv4):
+    if isinstance(module, MLP | Conv4 | ResNet):
         return module(x)
-    one: Any = module
-    return jax.vmap(one)(x)
+    return jax.vmap(module)(x)
 
 
-def flatten(module: eqx.Module) -> dict[str, Any]:
+def outputs_of(call: Any, inputs: tuple[int, ...]) -> int:
+    """Width of the vector that a module gives for one example.
+
+    Raises
+    ------
+    PriorMismatchError
+        If the module does not map one example of that shape to a vector.
+    """
+    try:
+        shape = jax.eval_shape(call, jax.ShapeDtypeStruct(inputs, jnp.float32)).shape
+    except Exception as error:
+        raise PriorMismatchError(
+            f"net must map one example of shape {inputs} to a vector, and calling it failed with '{error}'."
+        ) from error
+    if len(shape) != 1:
+        raise PriorMismatchError(f"net must map one example of shape {inputs} to a vector, but gives shape {shape}.")
+    return int(shape[0])
+
+
+def flatten(module: Any) -> dict[str, Any]:
     """Name the floating-point arrays of a module by their paths, in the order of the module."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(module, eqx.is_inexact_array))
     return {_name(path): leaf for path, leaf in leaves}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable
+from typing import Any, TypeAlias, final
 
 import equinox as eqx
 import jax
@@ -12,7 +13,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from upstairs.nets.convolution import convolve_and_pool
 from upstairs.nets.mlp import Linear
 
-__all__ = ["Conv4", "ConvBlock", "normalise"]
+__all__ = ["Conv4", "ConvBlock", "Norm", "normalise"]
+
+Norm: TypeAlias = Callable[[Any, Any, Any], Any]
+"""How maps of shape (*row, height, width, channel) are normalised, given a scale and a shift for each channel."""
 
 
 def normalise(
@@ -34,7 +38,7 @@ def normalise(
 
 @final
 class ConvBlock(eqx.Module):
-    """A 3 x 3 convolution, 2 x 2 max pooling, normalisation inside the example, and ReLU."""
+    """A 3 x 3 convolution, 2 x 2 max pooling, normalisation, and ReLU."""
 
     weight: Float[Array, "nine_channels output"]
     scale: Float[Array, " output"]
@@ -45,9 +49,11 @@ class ConvBlock(eqx.Module):
         self.scale = jnp.ones(outputs)
         self.shift = jnp.zeros(outputs)
 
-    def __call__(self, x: Float[Array, "*row height width channel"]) -> Float[Array, "*row half_h half_w output"]:
+    def __call__(
+        self, x: Float[Array, "*row height width channel"], norm: Norm
+    ) -> Float[Array, "*row half_h half_w output"]:
         """Map one image, or many along leading axes."""
-        return jax.nn.relu(normalise(convolve_and_pool(x, self.weight), self.scale, self.shift))
+        return jax.nn.relu(norm(convolve_and_pool(x, self.weight), self.scale, self.shift))
 
 
 @final
@@ -56,8 +62,9 @@ class Conv4(eqx.Module):
 
     Departures from the papers: pooling comes before normalisation, which then touches a quarter of the numbers; and
     they normalise by the statistics of the batch, so that query rows see each other
-    (transduction) or running averages become state. Here each image is normalised by its own statistics over places
-    and channels (layer normalisation): a prediction depends on nothing but the prior, the support and its own row.
+    (transduction) or running averages become state. Here, unless the call says otherwise, each image is normalised by
+    its own statistics over places and channels (layer normalisation): a prediction depends on nothing but the prior,
+    the support and its own row.
 
     Parameters
     ----------
@@ -92,9 +99,11 @@ class Conv4(eqx.Module):
         height, width = (side >> len(sizes) for side in inputs[:2])
         self.last = Linear(height * width * channels[-1], outputs, key=keys[-1]) if outputs else None
 
-    def __call__(self, x: Float[Array, "*row height width channel"]) -> Float[Array, "*row output"]:
-        """Map one image, or many along leading axes."""
+    def __call__(
+        self, x: Float[Array, "*row height width channel"], norm: Norm = normalise
+    ) -> Float[Array, "*row output"]:
+        """Map one image, or many along leading axes; ``norm`` says how they are normalised."""
         for block in self.blocks:
-            x = block(x)
+            x = block(x, norm)
         x = x.reshape(*x.shape[:-3], -1)
         return x if self.last is None else self.last(x)

@@ -79,7 +79,8 @@ def tables_from(
             scores += rule.evidence(params, support, state).tolist()
             first = slice(0, max(1, COMPARED // len(folds)))
             some = {name: array[first] for name, array in state.items()}
-            with_prior = _losses(rule.predict(params, some, query.x[first]), query.y[first], query.mask[first])
+            asked = Rows(query.x[first], query.y[first], query.mask[first])
+            with_prior = _losses(rule.predict_real(params, some, asked), asked.y, asked.mask)
             for loss, ((x, y), (x_new, y_new)) in zip(with_prior, drawn, strict=False):
                 if len(y_new) and (y.dtype.kind != "i" or ways or len(np.unique(y)) > 1):
                     wins.append(bool(loss <= _own_loss(plain, x, y, x_new, y_new, ways)))
@@ -133,7 +134,7 @@ def interval_factors(
             support, query = (
                 Rows(*pad([pair[side] for pair in drawn], rows)) for side, rows in ((0, size), (1, QUERIES))
             )
-            predicted = rule.predict(params, rule.adapt(params, support), query.x)
+            predicted = rule.predict_real(params, rule.adapt(params, support), query)
             assert isinstance(predicted, Gaussian), "intervals are for a regression"
             distance = np.abs(query.y - predicted.mean) / np.sqrt(predicted.variance)
             reach.append(distance[query.mask])

@@ -322,7 +322,7 @@ def _steps(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _judged(rule: TracedRule, draw: Draw, batches: int, data: Any, params: Any, seed: Any) -> Any:
     def one(support: TaskRows, query: TaskRows) -> tuple[Array, Array]:
-        predicted = rule.predict(params, rule.adapt(params, *support), query.x)
+        predicted = rule.predict(params, rule.adapt(params, *support), query.x, query.mask)
         if isinstance(predicted, Logits):
             error = (jnp.argmax(predicted.value, axis=-1) != query.y).astype(jnp.float32)
         else:

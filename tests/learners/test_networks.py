@@ -1,0 +1,68 @@
+"""What a user says about a network becomes a description, or one clear error."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import equinox as eqx
+import jax
+import pytest
+
+from upstairs.errors import PriorMismatchError
+from upstairs.learners.networks import asked_net, net_for, net_from, net_settings
+from upstairs.learners.values import restored, stored
+from upstairs.nets import NetSpec
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        None,
+        "auto",
+        "mlp",
+        "conv4",
+        "resnet12",
+        {"name": "resnet12", "sizes": (4, 8)},
+        {"name": "conv4", "statistics": "example"},
+    ],
+)
+def test_what_can_be_asked_for(net: Any) -> None:
+    asked_net(net)
+
+
+@pytest.mark.parametrize("net", ["resnet", 3, {"name": "resnet12", "size": (4,)}, {"sizes": (4,)}])
+def test_what_is_no_network_is_refused(net: Any) -> None:
+    with pytest.raises(ValueError, match=r"'resnet12', a dictionary.*, but is " + re.escape(repr(net))):
+        asked_net(net)
+
+
+def test_a_residual_network_for_images() -> None:
+    found = net_for("resnet12", (28, 28), 784, 5, "predictions")
+    assert found == NetSpec("resnet12", (28, 28, 1), (64, 160, 320, 640), 5)
+    small = {"name": "resnet12", "sizes": (16, 32, 64, 128)}
+    features = net_for(small, (20, 32, 3), 1920, 5, "prototype features")
+    assert features == NetSpec("resnet12", (20, 32, 3), (16, 32, 64, 128))
+    assert features.outputs == 128
+    together = net_for(small | {"statistics": "batch"}, (20, 32, 3), 1920, 5, "prototype features")
+    assert isinstance(together, NetSpec)
+    assert together.statistics == "batch"
+    with pytest.raises(ValueError, match=r"resnet12 halves the image 4 times, and \(8, 8\) is too small"):
+        net_for("resnet12", (8, 8), 64, 5, "predictions")
+    with pytest.raises(PriorMismatchError, match=r"net='resnet12' needs images, but one example has the shape \(3,\)"):
+        net_for("resnet12", (3,), 3, 1, "predictions")
+    with pytest.raises(ValueError, match=r"statistics='batch' is for .*name='mlp'"):
+        net_for({"name": "mlp", "statistics": "batch"}, (3,), 3, 1, "predictions")
+
+
+def test_settings_go_round() -> None:
+    spec = NetSpec("resnet12", (4, 4, 1), (3,), 2, statistics="batch")
+    for each in (spec, NetSpec("conv4", (8, 8, 1), (4, 4)), NetSpec("mlp", (3,), (4,), 1)):
+        assert net_from(net_settings(each)) == each
+        assert restored(stored(each)) == each
+    template = eqx.nn.MLP(3, 4, 4, 1, key=jax.random.key(0))
+    own = net_for(template, (3,), 3, 2, "predictions")
+    assert net_settings(own)["name"] == "own"
+    assert net_from(net_settings(own), template) == own
+    with pytest.raises(PriorMismatchError, match=r"'layers.2.bias' that the prior's does not"):
+        net_from(net_settings(own), eqx.nn.MLP(3, 4, 4, 2, key=jax.random.key(0)))
