@@ -45,7 +45,9 @@ def test_a_prior_of_synthetic_tasks_only_serves_real_ones():
         assert np.isfinite(meta.adapt(tasks[0].X[:4], tasks[0].y[:4]).predict(tasks[0].X)).all()
     assert priors[0] != priors[1]
     pool = up.ClassPool(RNG.normal(size=(60, 3)), np.repeat(np.arange(12), 5))
-    with pytest.raises(up.TaskError, match="synthetic gives rows new targets, but these tasks have labels of their own"):
+    with pytest.raises(
+        up.TaskError, match="synthetic gives rows new targets, but these tasks have labels of their own"
+    ):
         up.MetaNeuralNetwork("in-context", training=up.Training(synthetic=0.5)).meta_fit(pool)
     with pytest.raises(ValueError, match="synthetic must be a share from 0 to 1, but is 2"):
         up.Training(synthetic=2)
@@ -53,7 +55,9 @@ def test_a_prior_of_synthetic_tasks_only_serves_real_ones():
 
 def test_prototypes_learn_scales_of_features_and_go_on_from_them():
     pool = up.ClassPool(RNG.normal(size=(60, 3)), np.repeat(np.arange(12), 5))
-    meta = up.MetaNeuralNetwork("prototype", net=NET, options={"diagonal": True}, training=SHORT, shots=1).meta_fit(pool)
+    meta = up.MetaNeuralNetwork("prototype", net=NET, options={"diagonal": True}, training=SHORT, shots=1).meta_fit(
+        pool
+    )
     scale = np.diag(meta.prior_.group("params")["transform"])
     assert scale.shape == (64,)
     assert not np.allclose(scale, 1.0)
@@ -69,6 +73,23 @@ def test_a_problem_that_is_not_solved_is_said():
     few = {"steps": 1, "descent": SGD(1e-4)}
     with pytest.warns(up.UnsolvedWarning, match="after the inner steps 100 % of its first gradient is left"):
         up.MetaNeuralNetwork("imaml", net=NET, options=few, training=SHORT, shots=4).meta_fit(tasks)
-    up.MetaNeuralNetwork(
-        "imaml", net=NET, options={"steps": 60, "regulariser": 5.0}, training=SHORT, shots=4
-    ).meta_fit(tasks)
+    up.MetaNeuralNetwork("imaml", net=NET, options={"steps": 60, "regulariser": 5.0}, training=SHORT, shots=4).meta_fit(
+        tasks
+    )
+
+
+def test_networks_may_compute_in_bfloat16():
+    pool = up.ClassPool(RNG.normal(size=(60, 3)), np.repeat(np.arange(12), 5))
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        training = up.Training(steps=2, rate=1e-2, queries=2, precision=precision)
+        meta = up.MetaNeuralNetwork("prototype", net=NET, training=training, shots=1).meta_fit(pool)
+        found[precision] = meta.prior_.arrays["params/net/layers.0.weight"]
+    assert found["bfloat16"].dtype == np.float32
+    assert 0 < np.abs(found["bfloat16"] - found["float32"]).max() < 0.1
+    tasks = up.tasks.synthetic.SharedSubspace().sample(12, 20, random_state=0)
+    half = up.Training(steps=1, precision="bfloat16")
+    with pytest.raises(ValueError, match="precision='bfloat16' is for methods with a network"):
+        up.MetaNeuralNetwork("in-context", options={"width": 8, "layers": 1, "heads": 2}, training=half).meta_fit(tasks)
+    with pytest.raises(ValueError, match="precision must be 'float32' or 'bfloat16', but is 'half'"):
+        up.Training(precision="half")

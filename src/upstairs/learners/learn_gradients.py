@@ -173,12 +173,13 @@ def _train_shared(
     draw = TaskDraw(training.batch, (low, high), training.queries)
     drawn = SyntheticTargets(draw, training.synthetic, ways) if training.synthetic else draw
     outcome = train(
-        rule,
+        traced_rule(plan.method, _computing(net, training), ways, plan.options),
         spec,
         augmented(drawn, training.strengths, kind="shared" if ways else "regression"),
         flat_data(FlatRows(fit.x, fit.y, fit.offsets)),
         training,
         validation=(draw, flat_data(FlatRows(held.x, held.y, held.offsets))),
+        judge_rule=rule,
         seed=plan.seed,
         start=start,
         names=fit.names,
@@ -257,7 +258,7 @@ def _train_own(
         start=start,
     )
     if validation is not None:
-        _check_solved(rule, *validation, outcome.params)
+        _check_solved(judge, *validation, outcome.params)
     settings |= _described(plan, outcome, net, spec.inputs, ways, len(judges.owner), "classes")
     settings["outer"] = {"steps": outcome.step, "best_step": outcome.best_step}
     params = outcome.params
@@ -272,21 +273,37 @@ def _train_own(
     return prior_of(settings, params, tables, len(seen.names), len(seen.y))
 
 
+def _computing(net: Net | None, training: Training | None) -> Net | None:
+    """Return the network that is trained: one that computes in bfloat16, if that was asked for."""
+    if training is None or training.precision == "float32":
+        return net
+    if net is None:
+        raise ValueError("Training: precision='bfloat16' is for methods with a network (net=); leave it at 'float32'.")
+    from upstairs.nets.precision import HalfNet
+
+    return HalfNet(net)
+
+
 def _own_rules(
     plan: Plan, net: Net | None, ways: int, fit: Classes, judges: Classes, rotations: int
 ) -> tuple[TracedRule, TracedRule, int]:
     """Rules to train and to judge with, and the number of classes that is judged; prototypes train on more classes."""
     judged = min(ways, int(np.bincount(judges.owner).max(initial=0)))
+    half = _computing(net, plan.training)
     if plan.method != "prototype":
-        rule = traced_rule(plan.method, net, ways, plan.options)
-        return rule, rule, judged
+        trained, rule = (traced_rule(plan.method, one, ways, plan.options) for one in (half, net))
+        return trained, rule, judged
     from upstairs.inner.heads import PrototypeHead
 
+    assert half is not None
     assert net is not None
     most = int(np.bincount(fit.owner).max()) * rotations
     diagonal = bool(plan.options.get("diagonal", False))
-    trained, judging = (PrototypeHead(net, number, diagonal) for number in (min(PROTOTYPE_WAYS, most), max(judged, 2)))
-    return trained, judging, judged
+    return (
+        PrototypeHead(half, min(PROTOTYPE_WAYS, most), diagonal),
+        PrototypeHead(net, max(judged, 2), diagonal),
+        judged,
+    )
 
 
 def _check_solved(rule: TracedRule, draw: Draw, data: Mapping[str, Any], params: Mapping[str, np.ndarray]) -> None:

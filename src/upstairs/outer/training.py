@@ -60,6 +60,9 @@ class Training:
         Share of the tasks of a step whose targets are replaced by those of random smooth functions of their own rows
         (`upstairs.outer.synthetic_draws.SyntheticTargets`): 0 learns from your tasks only, .5 from both, 1 from synthetic
         tasks only; your held-out tasks say when to stop in each case. For regressions and labels that tasks share.
+    precision : {"float32", "bfloat16"}
+        What networks compute in while they are trained (`upstairs.nets.precision`); weights, last layers in closed form
+        and held-out tasks stay in float32.
     microbatch : int, optional
         Most tasks that a device computes at once; what they need on the way back is gone before the next. The result
         is the same up to rounding. None: as many as fit into the memory.
@@ -94,6 +97,7 @@ class Training:
     patience: int | None = 10
     augment: Any = ()
     synthetic: float = 0.0
+    precision: str = "float32"
     microbatch: int | None = None
     memory_limit: float | None = None
     checkpoint: str | os.PathLike[str] | None = None
@@ -115,6 +119,8 @@ class Training:
             if value is not None and not value > 0:
                 raise ValueError(f"Training: {name} must be a positive number or None, but is {value!r}.")
         strengths(self.augment)
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"Training: precision must be 'float32' or 'bfloat16', but is {self.precision!r}.")
         if not 0.0 <= self.synthetic <= 1.0:
             raise ValueError(f"Training: synthetic must be a share from 0 to 1, but is {self.synthetic!r}.")
 
