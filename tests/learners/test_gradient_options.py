@@ -66,6 +66,8 @@ def test_prototypes_learn_scales_of_features_and_go_on_from_them():
     assert np.abs(later - scale).max() < 0.1  # two steps further, not from one again
     with pytest.raises(ValueError, match="no option 'steps'; its options are diagonal"):
         up.MetaNeuralNetwork("prototype", options={"steps": 1}).meta_fit(pool)
+    with pytest.raises(ValueError, match="'diagonal' scales the features of a network, but there is none"):
+        up.MetaNeuralNetwork("prototype", options={"diagonal": True}).meta_fit(pool)
 
 
 def test_a_problem_that_is_not_solved_is_said():

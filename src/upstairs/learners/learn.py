@@ -78,6 +78,10 @@ def learn(tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None, pl
     """
     settings: dict[str, Any] = {"rule": plan.method, "shots": plan.shots, "ways": plan.ways}
     if plan.method == "prototype":
+        if plan.options:
+            raise ValueError(
+                "options: 'diagonal' scales the features of a network, but there is none; use net='mlp' or net='conv4', or leave it out."
+            )
         return _learn_prototype(tasks, validation, settings, plan)
     assert isinstance(tasks, TaskSet)
     described, seen, encoder = encoded(tasks, plan.categorical)
