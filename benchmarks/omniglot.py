@@ -59,6 +59,10 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--tests", default="5x1,5x5,20x1", help="ways x shots; a method with fixed ways has one")
     parser.add_argument("--patience", type=int, default=None)
+    parser.add_argument("--augment", default="rotations", help="names with commas between them")
+    parser.add_argument(
+        "--heads", action="store_true", help="also judge other last layers on the learned prototypes' network"
+    )
     parser.add_argument("--folder", default=None)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -82,7 +86,7 @@ def main() -> None:
         queries=options.queries,
         validate_every=500,
         patience=options.patience,
-        augment=("rotations",),
+        augment=tuple(options.augment.split(",")),
         checkpoint=options.folder,
         callback=tell,
     )
@@ -117,6 +121,8 @@ def main() -> None:
             )
         sys.stdout.write(f"{test}: {cells}\n")
         sys.stdout.flush()
+    if options.heads:
+        cells |= on_the_same_embedding(meta, report, options.tests)
     place = HERE / "omniglot.json"
     rows = json.loads(place.read_text()) if place.exists() else {}
     rows[options.name] = {
@@ -126,6 +132,38 @@ def main() -> None:
     }
     place.write_text(json.dumps(rows, indent=1) + "\n")
     (HERE / "omniglot.md").write_text(table(rows, groups))
+
+
+def on_the_same_embedding(meta: up.MetaNeuralNetwork, pool: up.ClassPool, tests: str) -> dict[str, str]:
+    """Accuracy of prototypes, ridge and SVM on the network that prototypes learned, on the same 1,000 episodes.
+
+    Nothing is learned: the heads have the strength that they start learning from.
+    """
+    import jax
+
+    from upstairs.inner.heads import PrototypeHead
+    from upstairs.inner.ridge import RidgeHead
+    from upstairs.inner.svm_head import SvmHead
+    from upstairs.inner.traced import Spec
+    from upstairs.learners.networks import net_from
+    from upstairs.outer.draws import EpisodeDraw, pool_data
+    from upstairs.outer.scan import judge
+
+    net = net_from(meta.prior_.settings["net"])
+    arrays = {name: array for name, array in meta.prior_.group("params").items() if name.startswith("net/")}
+    images = pool_data(pool.X, np.unique(pool.y, return_inverse=True)[1], net.inputs)
+    found = {}
+    for test in tests.split(","):
+        ways, shots = map(int, test.split("x"))
+        draw = EpisodeDraw(20, ways, (shots, shots), QUERIES)
+        for head in (PrototypeHead(net, ways), RidgeHead(net, ways), SvmHead(net, ways)):
+            params = jax.jit(head.init, static_argnums=1)(jax.random.key(0), Spec(net.inputs, ways)) | arrays
+            _, errors = judge(head, draw, images, params, batches=EPISODES // 20, seed=1)
+            half = 196 * errors.std(ddof=1) / len(errors) ** 0.5
+            found[f"{test} {type(head).__name__} on it"] = f"{100 * (1 - errors.mean()):.2f} +- {half:.2f}"
+            sys.stdout.write(f"{test} {type(head).__name__}: {found[f'{test} {type(head).__name__} on it']}\n")
+            sys.stdout.flush()
+    return found
 
 
 def table(rows: dict[str, Any], groups: list[list[str]]) -> str:
