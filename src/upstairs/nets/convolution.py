@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["convolve_and_pool", "max_pool"]
+__all__ = ["FORM", "as_window", "by_rows", "convolve_and_pool", "convolve_rows", "max_pool"]
 
 IMAGES = 5
 """Images that go through at once."""
-_FORM = ("NHWC", "HWIO", "NHWC")
+FORM = ("NHWC", "HWIO", "NHWC")
 
 Odd: TypeAlias = tuple[int, int]
 
@@ -58,7 +58,7 @@ def convolve_and_pool(
         native = jax.default_backend() != "cpu"
     flat = x.reshape(-1, *x.shape[-3:])
     if native:
-        pooled = max_pool(jax.lax.conv_general_dilated(flat, _window(weight), (1, 1), "SAME", dimension_numbers=_FORM))
+        pooled = max_pool(jax.lax.conv_general_dilated(flat, as_window(weight), (1, 1), "SAME", dimension_numbers=FORM))
     else:
         pooled, _ = _largest(flat, weight)
     return pooled.reshape(*x.shape[:-3], *pooled.shape[1:])
@@ -85,12 +85,12 @@ def _largest(x: Array, weight: Array) -> tuple[Array, Array]:
     """Return the largest of every cell of the convolution, and which of the four places it is."""
 
     def some(x: Array, weight: Array) -> tuple[Array, Array]:
-        first, second, third, fourth = _places(_convolve(x, _window(weight), _cut(x)))
+        first, second, third, fourth = _places(convolve_rows(x, as_window(weight), _cut(x)))
         upper, lower = jnp.maximum(first, second), jnp.maximum(third, fourth)
         place = jnp.where(lower > upper, jnp.where(fourth > third, 3, 2), jnp.where(second > first, 1, 0))
         return jnp.maximum(upper, lower), place.astype(jnp.uint8)
 
-    return _by_rows(some, (x,), (weight,))
+    return by_rows(some, (x,), (weight,))
 
 
 @jax.custom_vjp
@@ -98,10 +98,10 @@ def _chosen(x: Array, weight: Array, place: Array) -> Array:
     """Return the chosen places of the convolution."""
 
     def some(x: Array, place: Array, weight: Array) -> Array:
-        first, second, third, fourth = _places(_convolve(x, _window(weight), _cut(x)))
+        first, second, third, fourth = _places(convolve_rows(x, as_window(weight), _cut(x)))
         return jnp.where(place < 2, jnp.where(place == 0, first, second), jnp.where(place == 2, third, fourth))
 
-    return _by_rows(some, (x, place), (weight,))
+    return by_rows(some, (x, place), (weight,))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -109,10 +109,10 @@ def _to_image(above: Array, weight: Array, place: Array, odd: Odd) -> Array:
     """Lead back from chosen places to images, which may have an odd last line and column."""
 
     def some(above: Array, place: Array, weight: Array) -> Array:
-        turned = _window(weight)[::-1, ::-1].swapaxes(2, 3)
-        return _convolve(_spread(above, place), turned, [(1, 1 + odd[0]), (1, 1 + odd[1])])
+        turned = as_window(weight)[::-1, ::-1].swapaxes(2, 3)
+        return convolve_rows(_spread(above, place), turned, [(1, 1 + odd[0]), (1, 1 + odd[1])])
 
-    return _by_rows(some, (above, place), (weight,))
+    return by_rows(some, (above, place), (weight,))
 
 
 @jax.custom_vjp
@@ -120,9 +120,9 @@ def _to_window(x: Array, above: Array, place: Array) -> Array:
     """Sum over images and chosen places of (patch of x)' (row of ``above``)."""
 
     def some(x: Array, above: Array, place: Array) -> Array:
-        return _convolve(x.transpose(3, 1, 2, 0), _spread(above, place).transpose(1, 2, 0, 3), _cut(x))
+        return convolve_rows(x.transpose(3, 1, 2, 0), _spread(above, place).transpose(1, 2, 0, 3), _cut(x))
 
-    total = _by_rows(some, (x, above, place), (), total=(x.shape[-1], 3, 3, above.shape[-1]))
+    total = by_rows(some, (x, above, place), (), total=(x.shape[-1], 3, 3, above.shape[-1]))
     return total.transpose(1, 2, 0, 3).reshape(-1, above.shape[-1])
 
 
@@ -153,7 +153,8 @@ _to_window.defvjp(lambda *inputs: (_to_window(*inputs), inputs), _to_window_back
 # Pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _window(weight: Array) -> Array:
+def as_window(weight: Array) -> Array:
+    """Bring a window that is kept row by row into the shape (3, 3, channel, output)."""
     return weight.reshape(3, 3, weight.shape[0] // 9, -1)
 
 
@@ -166,11 +167,12 @@ def _cut(x: Array) -> list[tuple[int, int]]:
     return [(1, 1 - odd) for odd in _odd(x)]
 
 
-def _convolve(x: Array, window: Array, padding: list[tuple[int, int]]) -> Array:
+def convolve_rows(x: Array, window: Array, padding: list[tuple[int, int]]) -> Array:
+    """Convolve a few images in the one form that a CPU is fast in."""
     if x.shape[1] * x.shape[2] < window.shape[0] * window.shape[1]:  # else XLA would let the two change places
         x, padding = jnp.pad(x, [(0, 0), *padding, (0, 0)]), [(0, 0), (0, 0)]
     x, window = jax.lax.optimization_barrier((x, window))  # else it would take transposes into the convolution
-    return jax.lax.conv_general_dilated(x, window, (1, 1), padding, dimension_numbers=_FORM)
+    return jax.lax.conv_general_dilated(x, window, (1, 1), padding, dimension_numbers=FORM)
 
 
 def _lines(x: Array) -> tuple[Array, Array]:
@@ -194,7 +196,7 @@ def _spread(above: Array, place: Array) -> Array:
     return cells.reshape(count, 2 * height, 2 * width, channels)
 
 
-def _by_rows(
+def by_rows(
     function: Callable, rows: Sequence[Array], shared: Sequence[Array], total: tuple[int, ...] | None = None
 ) -> Any:
     """Give a function a few rows at a time, and join the results or add them up.

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from upstairs.nets.conv import Norm, normalise
-from upstairs.nets.convolution import _FORM, _by_rows, _convolve, _window, max_pool
+from upstairs.nets.convolution import FORM, as_window, by_rows, convolve_rows, max_pool
 from upstairs.nets.mlp import Linear
 
 __all__ = ["Convolution", "ResNet", "ResidualBlock", "convolve", "normalise_together"]
@@ -205,7 +205,7 @@ class ResNet(eqx.Module):
 
 
 def _native(x: Array, weight: Array) -> Array:
-    return jax.lax.conv_general_dilated(x, _window(weight), (1, 1), "SAME", dimension_numbers=_FORM)
+    return jax.lax.conv_general_dilated(x, as_window(weight), (1, 1), "SAME", dimension_numbers=FORM)
 
 
 def _bend(x: Array) -> Array:
@@ -218,7 +218,7 @@ def _bend(x: Array) -> Array:
 @jax.custom_vjp
 def _convolved(x: Array, weight: Array) -> Array:
     """Convolve, a few rows at a time."""
-    return _by_rows(lambda x, weight: _convolve(x, _window(weight), _AROUND), (x,), (weight,))
+    return by_rows(lambda x, weight: convolve_rows(x, as_window(weight), _AROUND), (x,), (weight,))
 
 
 @jax.custom_vjp
@@ -226,15 +226,15 @@ def _to_window(x: Array, above: Array) -> Array:
     """Sum over images and places of (patch of x)' (row of ``above``)."""
 
     def some(x: Array, above: Array) -> Array:
-        return _convolve(x.transpose(3, 1, 2, 0), above.transpose(1, 2, 0, 3), _AROUND)
+        return convolve_rows(x.transpose(3, 1, 2, 0), above.transpose(1, 2, 0, 3), _AROUND)
 
-    total = _by_rows(some, (x, above), (), total=(x.shape[-1], 3, 3, above.shape[-1]))
+    total = by_rows(some, (x, above), (), total=(x.shape[-1], 3, 3, above.shape[-1]))
     return total.transpose(1, 2, 0, 3).reshape(-1, above.shape[-1])
 
 
 def _turned(weight: Array) -> Array:
     """Return the window that leads back: turned by half, inputs and outputs in each other's place."""
-    window = _window(weight)
+    window = as_window(weight)
     return window[::-1, ::-1].swapaxes(2, 3).reshape(-1, window.shape[2])
 
 
