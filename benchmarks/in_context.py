@@ -1,6 +1,6 @@
 """The in-context rule: against the exact posterior of a Gaussian process, and on real growth curves of unseen families.
 
-    python benchmarks/in_context.py [--steps 10000] [--splits 4] [posterior] [growth]
+    python benchmarks/in_context.py [--steps 20000] [--splits 4] [posterior] [growth]
 
 ``posterior``: trained on functions of a Gaussian process with known kernel (length 0.5 on [-2, 2], noise 0.1), new ones in
 every step; mean absolute difference between its mean and that of the exact posterior, in units of the prior's standard
@@ -237,7 +237,7 @@ def write(part: str, text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--splits", type=int, default=4)
     parser.add_argument("parts", nargs="*", choices=[*TITLES, []])
     args = parser.parse_args()

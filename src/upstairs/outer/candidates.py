@@ -16,14 +16,20 @@ from upstairs.outer.pooling import Data
 MOST_FEATURES = 100_000
 SPREADS = ("level", "diagonal", "full")
 """What differs between tasks: the level (and the weight of m), every weight on its own, or all together."""
+REDUCED_SPREADS = ("level", "tied", "diagonal")
+"""With few columns out of many: "tied" lets all directions differ by one variance in common."""
+MOST_TASK_ROWS = 1000
+"""Rows of a task from which the prior on few columns out of many is learned, drawn at random if there are more."""
+PINNED = 1e6
+"""Precision with which the mean of a direction is held at zero: what all tasks have in common is in m."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One form of the prior: the columns its weights belong to, and what may differ between tasks.
 
-    ``features`` is ``"raw"``: weights of ``[1, x, m(x)]``, or ``"network"``: weights of ``[1, h(x)]``. ``pooled`` says
-    what ``m`` is.
+    ``features`` is ``"raw"``: weights of ``[1, x, m(x)]``; ``"network"``: weights of ``[1, h(x)]``; or ``"reduced"``: weights
+    of ``[1, m(x), z(x)]``, few columns out of many (`upstairs.outer.reduction`). ``pooled`` says what ``m`` is.
     """
 
     pooled: str
@@ -35,6 +41,8 @@ class Candidate:
         """Short name for reports."""
         if self.features == "network":
             return f"network, {self.spread}"
+        if self.features == "reduced":
+            return f"mean of tasks, {self.spread}"
         return f"{'linear' if self.pooled == 'none' else self.pooled}, {self.spread}"
 
     def places(self, inputs: int, pooled: int) -> Int[np.ndarray, " column"]:
@@ -71,6 +79,9 @@ def learn_candidate(
     dict
         ``mean`` and ``factor``, and for a regression ``noise``, of one component.
     """
+    if candidate.features == "reduced":
+        assert told is not None
+        return _learn_reduced(candidate, data, told)
     extra = 0 if told is None else told.shape[1]
     columns = [np.ones((len(data.x), 1))]
     columns += [data.x] if candidate.features == "raw" else []
@@ -110,6 +121,49 @@ def learn_candidate(
         "weight": np.ones(1),
         "mean": (logistic.mean @ back.T)[None],
         "factor": np.stack([np.pad(part, [(0, 0), (0, rank - part.shape[1])]) for part in factors])[None],
+    }
+
+
+def _learn_reduced(candidate: Candidate, data: Data, told: Float[np.ndarray, "row few"]) -> dict[str, np.ndarray]:
+    """Learn a prior on ``[1, m, z]``; only the level and m have a mean, directions keep their relative lengths."""
+    rng = np.random.default_rng(data.seed)
+    counts = np.minimum(np.diff(data.offsets), MOST_TASK_ROWS)
+    rows = np.concatenate(
+        [
+            start + np.sort(rng.permutation(stop - start)[:MOST_TASK_ROWS])
+            for start, stop in zip(data.offsets[:-1], data.offsets[1:], strict=True)
+        ]
+    )
+    outputs = data.ways if data.ways > 2 else 1
+    width = 1 + told.shape[1]
+    group = np.where(np.arange(width) <= outputs, np.minimum(np.arange(width), 1), 2)
+    phi = np.concatenate([np.ones((len(rows), 1)), told[rows]], axis=1)
+    shift, scale = phi.mean(axis=0), phi.std(axis=0)
+    shift[0], scale[0] = 0.0, 1.0
+    scale[group == 2] = np.sqrt(np.square(scale[group == 2]).mean()) if (group == 2).any() else 1.0
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    phi = (phi - shift) / scale
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    padded, labels = pad_rows(phi, offsets), pad_rows(data.y[rows][:, None], offsets)[..., 0]
+    random = np.flatnonzero(group < 2) if candidate.spread == "level" else np.arange(width)
+    logistic = learn_logistic(
+        padded,
+        labels,
+        np.arange(padded.shape[1]) < counts[:, None],
+        data.ways,
+        random=random,
+        diagonal=True,
+        tied=group[random] if candidate.spread == "tied" else None,
+        strength=2.0,
+        target=0.005,
+        ridge=np.where(group == 2, PINNED, 1.0),
+    )
+    back = np.diag(1.0 / scale)
+    back[0, 1:] -= shift[1:] / scale[1:]
+    return {
+        "weight": np.ones(1),
+        "mean": (logistic.mean @ back.T)[None],
+        "factor": (back[:, random] @ np.stack([np.sqrt(c[np.ix_(random, random)]) for c in logistic.covariance]))[None],
     }
 
 

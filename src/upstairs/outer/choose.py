@@ -13,9 +13,10 @@ from upstairs.inner.gaussian import BayesianLinear
 from upstairs.inner.logistic import BayesianLogistic
 from upstairs.inner.pooled import pooled_prediction, width
 from upstairs.inner.rule import AdaptationRule, Gaussian, Rows
-from upstairs.outer.candidates import SPREADS, Candidate, in_units, learn_candidate, mixture
+from upstairs.outer.candidates import REDUCED_SPREADS, SPREADS, Candidate, in_units, learn_candidate, mixture
 from upstairs.outer.network_features import NetworkFeatures, mapped
 from upstairs.outer.pooling import Data, Pooling, make_folds
+from upstairs.outer.reduction import Reduction, reduced, to_raw
 from upstairs.outer.training import Training
 
 if TYPE_CHECKING:
@@ -31,8 +32,12 @@ SIZES = {"regression": (1, 2, 5, 10, 20, 50), "classification": (1, 2, 5, 10, 20
 EPISODES = 300
 QUERIES = 50
 FEWEST_TASKS_TO_POOL = 6
+WIDE = 150
+"""Classification with more columns than this is learned on few columns out of many."""
 TEMPERATURE = 0.01
 """Regression: a candidate this much (relative) worse than another gets 1/e of its weight."""
+CLEAR = 2.0
+"""Standard errors by which another form must beat "tied", whose variance is learned."""
 LEAST_WEIGHT = 0.05
 """Candidates of less weight are left out."""
 
@@ -122,12 +127,14 @@ def choose(
         groups = np.arange(len(offsets) - 1)
     most = FOLDS if len(groups) > FEW else FOLDS_FOR_FEW
     data = Data(x, target, offsets, make_folds(groups, most, random_state), kind, ways, random_state)
-    candidates = _candidates(prior_mean, spread, len(offsets) - 1, net is not None, only_net)
+    wide = kind == "classification" and x.shape[1] > WIDE and prior_mean in ("auto", "none") and spread == "auto"
+    candidates = _candidates(prior_mean, spread, len(offsets) - 1, net is not None, only_net, wide)
+    reduction = Reduction.fit(data) if wide else None
     pooling = {name: Pooling(data, name) for name in {c.pooled for c in candidates} - {"none"}}
     network = None if net is None else NetworkFeatures(data, net, training)
     everything = frozenset(data.fold.tolist())
     rule = rule_of(kind)
-    whole = _learn(candidates, data, pooling, network, everything)
+    whole = _learn(candidates, data, pooling, network, reduction, everything)
     parts: list[tuple[_Learned, np.ndarray]] = []
     tables = []
     if validation is not None:
@@ -139,7 +146,7 @@ def choose(
         tables.append(_losses(rule, candidates, whole, test, shots, net))
     else:
         for fold in sorted(everything):
-            learned = _learn(candidates, data, pooling, network, everything - {fold})
+            learned = _learn(candidates, data, pooling, network, reduction, everything - {fold})
             parts.append((learned, np.flatnonzero(data.fold == fold)))
             tables.append(_losses(rule, candidates, learned, data.part({fold}), shots, net))
     sizes = sorted({size for table in tables for size in table})
@@ -148,6 +155,8 @@ def choose(
 
     def assemble(learned: _Learned) -> dict[str, np.ndarray]:
         used = [k for k in range(len(candidates)) if weights[k] > 0]
+        if wide:
+            return to_raw(learned.params[used[0]], learned.extra[used[0]]["reduced/coef"])
         extra: dict[str, np.ndarray] = {}
         for k in used:
             extra |= learned.extra[k]
@@ -194,6 +203,9 @@ def relearn(
     data = Data(np.asarray(x, dtype=float), target, offsets, fold, kind, settings["ways"], 0)
     arrays = {name: value for name, value in params.items() if name.startswith(("pooled/", "hidden/", "net/"))}
     candidates = [Candidate(**entry) for entry in settings["candidates"]]
+    if candidates[0].features == "reduced":
+        reduction, every = Reduction.fit(data), frozenset({0})
+        return to_raw(learn_candidate(candidates[0], data, reduction.told(every)), reduction.coef(every))
     parts = [learn_candidate(c, data, _told(c, arrays, data.x, net)) for c in candidates]
     places = [c.places(x.shape[1], width(arrays)) for c in candidates]
     joined = mixture(parts, list(params["weight"]), places)
@@ -212,7 +224,9 @@ def _standardised(y: Shaped[np.ndarray, " row"], kind: str, center: float, scale
     return (np.asarray(y, dtype=float) - center) / scale if kind == "regression" else np.asarray(y, dtype=np.int64)
 
 
-def _candidates(prior_mean: str, spread: str, tasks: int, net: bool, only_net: bool) -> list[Candidate]:
+def _candidates(prior_mean: str, spread: str, tasks: int, net: bool, only_net: bool, wide: bool) -> list[Candidate]:
+    if wide:
+        return [Candidate("none", part, "reduced") for part in REDUCED_SPREADS]
     if only_net:
         return [
             Candidate("none", part, "network") for part in (("diagonal", "full") if spread == "auto" else (spread,))
@@ -230,6 +244,7 @@ def _learn(
     data: Data,
     pooling: Mapping[str, Pooling],
     network: NetworkFeatures | None,
+    reduction: Reduction | None,
     folds: frozenset[int],
 ) -> _Learned:
     """Learn every candidate on the tasks of some folds."""
@@ -242,6 +257,8 @@ def _learn(
     if network is not None:
         learned = network.arrays(folds)
         seen["network"] = mapped(network.net, learned, part.x), learned
+    if reduction is not None:
+        seen["reduced"] = reduction.told(folds), {"reduced/coef": reduction.coef(folds)}
     for candidate in candidates:
         told, extra = seen[candidate.pooled if candidate.features == "raw" else candidate.features]
         params.append(learn_candidate(candidate, part, told))
@@ -271,6 +288,8 @@ def _told(
     """What a candidate is told about rows beside their own columns."""
     if candidate.features == "network":
         return mapped(net, arrays, x)
+    if candidate.features == "reduced":
+        return reduced(arrays["reduced/coef"], x)
     return None if candidate.pooled == "none" else pooled_prediction(arrays, x)
 
 
@@ -325,11 +344,12 @@ def _decide(
     """Weights of the candidates, a report and a sentence.
 
     Regression: weights fall exponentially with the loss, so that forms which unseen tasks can hardly tell apart are
-    averaged. Classification: the best form alone (averaging by Laplace's evidence was measured to lose).
+    averaged. Classification: the best form alone (averaging by Laplace's evidence was measured to lose), and among forms
+    on few columns out of many "tied" unless another is clearly better.
     """
     count = len(candidates)
     if not losses:
-        middle = next((k for k, c in enumerate(candidates) if c.spread == "diagonal"), 0)
+        middle = next((k for k, c in enumerate(candidates) if c.spread in ("tied", "diagonal")), 0)
         weights = [float(k == middle) for k in range(count)]
         report = [{"name": c.name, "weight": w} for c, w in zip(candidates, weights, strict=True)]
         return weights, report, f"{candidates[middle].name}: too few tasks or rows to compare forms of the prior"
@@ -340,6 +360,8 @@ def _decide(
     for table in relative.values():
         variance += (table - table[best]).var(axis=1) / table.shape[1]
     error = np.sqrt(variance / len(relative))  # the same tasks serve at all sizes: as if they said one thing
+    usual = next((k for k, c in enumerate(candidates) if c.spread == "tied"), best)
+    best = best if mean[usual] - mean[best] > CLEAR * error[usual] else usual
     order = [int(k) for k in np.argsort(mean, kind="stable")]
     if kind == "regression":
         share = np.exp(-(mean - mean[best]) / TEMPERATURE)
@@ -362,7 +384,8 @@ def _decide(
     if count == 1:
         return weights, report, f"{candidates[0].name}: as asked for"
     if len(used) == 1:
-        reason = f"{candidates[best].name}: least loss on unseen tasks ({mean[best]:.3f}, relative to the mean form)"
+        why = "least loss" if mean[best] == mean.min() else "no other form has clearly less loss"
+        reason = f"{candidates[best].name}: {why} on unseen tasks ({mean[best]:.3f}, relative to the mean form)"
     else:
         names = " + ".join(f"{weights[k]:.0%} {candidates[k].name}" for k in used)
         reason = (

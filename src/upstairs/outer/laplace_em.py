@@ -39,9 +39,10 @@ def learn_logistic(
     *,
     random: Int[np.ndarray, " part"] | None = None,
     diagonal: bool = False,
+    tied: Int[np.ndarray, " part"] | None = None,
     strength: float = 5.0,
     target: float = 0.01,
-    ridge: float = 1.0,
+    ridge: float | Float[np.ndarray, " column"] = 1.0,
     max_iter: int = 40,
     tolerance: float = 1e-3,
 ) -> LearnedLogistic:
@@ -57,10 +58,12 @@ def learn_logistic(
         Columns whose weight differs between tasks; default all.
     diagonal
         Whether the weights differ independently of each other.
+    tied
+        Group of every column of ``random``: independent weights of one group have one variance in common.
     strength, target
         As in ``learn_gaussian``: pseudo tasks and their variance.
     ridge
-        Precision that pulls the mean (not its level, column 0) to zero.
+        Precision that pulls the mean (not its level, column 0) to zero; one for all columns, or one a column.
     max_iter, tolerance
         At most so many iterations; stop when the evidence changes by less than ``tolerance`` a task.
     """
@@ -70,7 +73,7 @@ def learn_logistic(
     onehot = latents_of(y, latents)
     mean = np.zeros((latents, width))
     cov = np.tile(np.eye(q) * (0.5 / q), (latents, 1, 1))
-    pull = np.full((latents, width), ridge)
+    pull = np.tile(np.broadcast_to(np.asarray(ridge, dtype=float), (width,)), (latents, 1))
     pull[:, 0] = 1e-3
     block = max(1, _BLOCK // max(1, phi.shape[1] * width * latents * latents))
     starts = [slice(s, s + block) for s in range(0, tasks, block)]
@@ -106,11 +109,19 @@ def learn_logistic(
         step = np.linalg.solve(matrix, (side - pull * mean).ravel()).reshape(latents, width)
         mean = mean + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
         cov = (second + strength * target * np.eye(q)) / (tasks + strength)
-        if diagonal:
+        if tied is not None:
+            cov = np.stack([np.diag(_means_of(tied, np.diagonal(part))) for part in cov])
+        elif diagonal:
             cov = cov * np.eye(q)
     full = np.zeros((latents, width, width))
     full[:, random[:, None], random] = cov
     return LearnedLogistic(mean, full, np.array(history))
+
+
+def _means_of(group: Int[np.ndarray, " part"], value: Float[np.ndarray, " part"]) -> Float[np.ndarray, " part"]:
+    """Replace every value by the mean of its group."""
+    number = np.unique(group, return_inverse=True)[1]
+    return (np.bincount(number, value) / np.bincount(number))[number]
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
