@@ -137,9 +137,9 @@ def main() -> None:
         "# Frozen sentence embeddings",
         "",
         f"{options.episodes} frozen episodes a seed, {QUERIES} query rows a class, accuracy in percent: mean over "
-        f"{options.seeds} seeds +- half of the 95 % interval over episodes (mean over seeds), and the difference to the nearest "
-        "prototype on the same episodes (range over seeds). A seed draws the folds of the choice, the episodes and, on CLINC150, the "
-        "domains; nothing else is random.",
+        f"{options.seeds} seeds +- half of the 95 % interval (over episodes on HuffPost, over the {TEST_DOMAINS} test domains on "
+        "CLINC150; mean over seeds), and the difference to the nearest prototype on the same episodes (range over seeds). A seed "
+        "draws the folds of the choice, the episodes and, on CLINC150, the domains; nothing else is random.",
         "",
         *table("HuffPost, classes 25 to 40", news),
         *table("CLINC150, new domains, within one domain", intents),
