@@ -103,3 +103,19 @@ def test_an_extreme_prior_still_converges() -> None:
     support = _rows(9, [12, 3], 2)
     state = RULE.adapt(params, support)
     assert np.isfinite(state["mean"]).all()
+
+
+@pytest.mark.parametrize("ways", [2, 3])
+def test_more_columns_than_rows_have_the_same_most_probable_weights(ways: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((9, 20)), np.arange(9) % ways
+    known = RULE.own_params(x, y, ways)
+    assert known["factor"].shape[-1] == 9
+    scale = np.zeros((21, 21))
+    scale[0, 0] = 3.0
+    scale[1:, 1:] = np.diag(1 / x.std(axis=0))
+    scale[0, 1:] = -x.mean(axis=0) / x.std(axis=0)
+    whole = known | {"factor": np.broadcast_to(scale, (*known["factor"].shape[:2], 21, 21))}
+    rows = Rows(x[None], y[None], np.ones((1, 9), dtype=bool))
+    few, all_ = (RULE.adapt(params, rows)["mean"] for params in (known, whole))
+    np.testing.assert_allclose(few, all_, atol=1e-7)

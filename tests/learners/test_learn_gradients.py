@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import equinox as eqx
 import jax
@@ -174,7 +176,7 @@ def test_network_features_for_shared_labels_are_refused() -> None:
 
 SCRIPT = textwrap.dedent(
     """
-    import sys
+    import os, sys
     sys.path.insert(0, sys.argv[1])
     from test_learn_gradients import kill_me
 
@@ -182,7 +184,15 @@ SCRIPT = textwrap.dedent(
         if event.kind == "progress":
             print("step", event.step, flush=True)
 
-    kill_me(sys.argv[2], tell)
+    for _ in sys.stdin:  # imports are made once; every line asks for a process that learns
+        child = os.fork()
+        if not child:
+            print(os.getpid(), flush=True)
+            kill_me(sys.argv[2], tell)
+            print("done", flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        print("gone", flush=True)
     """
 )
 
@@ -201,16 +211,24 @@ def test_kills_at_random_moments_leave_no_trace(tmp_path: pathlib.Path) -> None:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     rng, killed = np.random.default_rng(1), 0
-    for _ in range(20):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ) | compiled)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=float(rng.uniform(0.0, 0.25)))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-        process.stdout.close()
+    environment = dict(os.environ) | compiled
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+    ) as nursery:
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
+        for _ in range(20):
+            nursery.stdin.write("learn\n")
+            nursery.stdin.flush()
+            learner = int(nursery.stdout.readline())
+            said = [nursery.stdout.readline()]
+            time.sleep(float(rng.uniform(0.0, 0.25)))
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(learner, signal.SIGKILL)
+            while said[-1] != "gone\n":
+                said.append(nursery.stdout.readline())
+                assert said[-1], "the process that starts the others has died"
+            killed += "done\n" not in said
+        nursery.stdin.close()
     assert killed >= 10
     assert kill_me(str(tmp_path / "run")) == kill_me()

@@ -29,6 +29,11 @@ from upstairs.nets import NetSpec
 )
 def test_what_can_be_asked_for(net: Any) -> None:
     asked_net(net)
+    if net is not None:
+        found = net_for(net, (28, 28), 784, 5, "predictions")
+        assert isinstance(found, NetSpec)
+        assert found.name == {"auto": "conv4"}.get(str(net), net if isinstance(net, str) else net["name"])
+        assert found.outputs == 5
 
 
 @pytest.mark.parametrize("net", ["resnet", 3, {"name": "resnet12", "size": (4,)}, {"sizes": (4,)}])
@@ -51,6 +56,10 @@ def test_a_residual_network_for_images() -> None:
         net_for("resnet12", (8, 8), 64, 5, "predictions")
     with pytest.raises(PriorMismatchError, match=r"net='resnet12' needs images, but one example has the shape \(3,\)"):
         net_for("resnet12", (3,), 3, 1, "predictions")
+    with pytest.raises(
+        ValueError, match=r"activation is for 'mlp'; 'conv4' has its own, so leave activation='tanh' out"
+    ):
+        net_for({"name": "conv4", "activation": "tanh"}, (28, 28), 784, 1, "predictions")
     with pytest.raises(ValueError, match=r"statistics='batch' is for .*name='mlp'"):
         net_for({"name": "mlp", "statistics": "batch"}, (3,), 3, 1, "predictions")
 

@@ -1,4 +1,4 @@
-"""The convolution with pooling equals XLA's own, derivatives of any order included, alone and under vmap."""
+"""The convolutions, with pooling and without, equal XLA's own, derivatives of any order included, alone and under vmap."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from upstairs.nets.convolution import IMAGES, convolve_and_pool, max_pool
+from upstairs.nets.resnet import convolve
 
 
 def alone(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
@@ -24,6 +25,14 @@ def own(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
     return jax.vmap(alone, (0, 0, None))(x, weight, native)
 
 
+def flat(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
+    return convolve(x, weight, native=native)
+
+
+def flat_own(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
+    return jax.vmap(flat, (0, 0, None))(x, weight, native)
+
+
 def nested(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
     return jax.vmap(own, (None, 0, None))(x, weight, native)
 
@@ -36,6 +45,8 @@ CASES = {
     "tasks share a weight": (shared, (3, 2, 4, 4, 2), (18, 3)),
     "tasks have weights": (own, (3, 2, 4, 4, 2), (3, 18, 3)),
     "tasks of tasks": (nested, (3, 2, 4, 4, 2), (2, 3, 18, 3)),
+    "without pooling: rows that fill no group, of odd sides": (flat, (2 * IMAGES + 1, 5, 3, 2), (18, 3)),
+    "without pooling: tasks have weights": (flat_own, (2, 3, 4, 4, 2), (2, 18, 3)),
 }
 
 

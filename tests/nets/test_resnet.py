@@ -18,39 +18,6 @@ TINY = NetSpec("resnet12", (4, 5, 2), (3,))
 TOGETHER = NetSpec("resnet12", (4, 4, 1), (3,), 0, statistics="batch")
 
 
-def alone(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
-    return convolve(x, weight, native=native)
-
-
-def own(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
-    return jax.vmap(alone, (0, 0, None))(x, weight, native)
-
-
-CASES = {
-    "rows that fill no group, of odd sides": (alone, (11, 5, 3, 2), (18, 3)),
-    "tasks have weights": (own, (2, 3, 4, 4, 2), (2, 18, 3)),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_derivatives_up_to_the_second_are_those_of_xla(case: str) -> None:
-    function, *shapes = CASES[case]
-    rng = np.random.default_rng(0)
-    with jax.enable_x64(True):
-        x, weight = (jnp.asarray(rng.normal(size=shape)) for shape in shapes)
-
-        def loss(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
-            return jnp.sin(function(x, weight, native)).sum()
-
-        def twice(x: jax.Array, weight: jax.Array, native: bool) -> jax.Array:
-            slopes = jax.grad(loss, (0, 1))(x, weight, native)
-            return sum((jnp.sin(slope).sum() for slope in slopes), loss(x, weight, native))
-
-        both = [jax.jit(jax.value_and_grad(twice, (0, 1)), static_argnums=2)(x, weight, way) for way in (False, True)]
-        for mine, theirs in zip(*map(jax.tree.leaves, both), strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-10)
-
-
 def test_a_one_by_one_window_mixes_channels() -> None:
     x, weight = jnp.arange(12.0).reshape(2, 3, 2), jnp.array([[1.0], [10.0]])
     np.testing.assert_array_equal(convolve(x, weight)[..., 0], x[..., 0] + 10.0 * x[..., 1])

@@ -10,7 +10,7 @@ import upstairs as up
 from upstairs.inner.gradient import Maml
 from upstairs.inner.traced import Spec
 from upstairs.nets import NetSpec
-from upstairs.outer.augment import AugmentedDraw, augmented
+from upstairs.outer.augment import AugmentedDraw, training_draw
 from upstairs.outer.draws import EpisodeDraw, TaskDraw, flat_data, pool_data
 from upstairs.outer.scan import judge
 from upstairs.outer.training import Training, train
@@ -86,7 +86,7 @@ def test_held_out_tasks_are_never_changed():
     rule, spec = Maml(NetSpec("mlp", (3,), (4,), 1), steps=1), Spec((3,))
     held = flat_data(FlatRows(ROWS.x[::-1].copy(), ROWS.y, ROWS.offsets))
     training = Training(steps=2, rate=1e-3, validate_every=1, augment={"noise": 1e3, "dropout": 0.5, "mixing": 1.0})
-    draw = augmented(PLAIN, training.strengths, kind="regression")
+    draw = training_draw(PLAIN, training, "regression")
     outcome = train(rule, spec, draw, DATA, training, validation=(PLAIN, held))
     losses, errors = judge(rule, PLAIN, held, outcome.params, batches=4, seed=0x5EED)
     assert outcome.checks[outcome.best_step - 1].tolist() == pytest.approx([losses.mean(), errors.mean()], rel=1e-6)
@@ -108,10 +108,18 @@ def test_the_public_learner_judges_on_classes_as_they_are():
 def test_what_cannot_be_asked_for():
     with pytest.raises(ValueError, match="augment must be a sequence of 'rotations'"):
         Training(augment=("blur",))
-    with pytest.raises(ValueError, match="strength of 'dropout' in augment must be between 0 and 1, but is 1"):
+    with pytest.raises(ValueError, match="strength of 'dropout' in augment must be a number between 0 and 1, or None"):
         Training(augment={"dropout": 1.0})
     with pytest.raises(up.TaskError, match="'mixing' needs at least 2 tasks a step"):
         AugmentedDraw(TaskDraw(1, (1, 1), 1), mixing=0.5)
+    with pytest.raises(ValueError, match="strength of 'noise' in augment must be a number above 0, or None"):
+        Training(augment={"noise": "much"})
+    with pytest.raises(ValueError, match=r"augment must be a sequence of 'rotations'.*, but is None"):
+        Training(augment=None)
+    assert Training(augment={"noise": True}).strengths == {"noise": 0.1}
     with pytest.raises(up.TaskError, match="these tasks share labels"):
-        augmented(PLAIN, {"mixing": 0.5}, kind="shared")
-    assert augmented(PLAIN, {"rotations": 1.0}, kind="shared") is PLAIN
+        training_draw(PLAIN, Training(augment=("mixing",)), "shared", 2)
+    with pytest.raises(up.TaskError, match="'rotations' turns the images of a ClassPool, but these tasks have columns"):
+        training_draw(PLAIN, Training(augment=("rotations",)), "regression")
+    assert training_draw(PLAIN, Training(), "regression") is PLAIN
+    assert training_draw(EPISODES, Training(augment=("rotations",)), "own") is EPISODES

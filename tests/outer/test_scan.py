@@ -7,7 +7,6 @@ import pathlib
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -28,7 +27,7 @@ from upstairs.outer.loop import run
 from upstairs.outer.optimiser import Optimiser, built
 from upstairs.outer.outer_gradient import outer_gradient
 from upstairs.outer.scan import ScanStepper, judge
-from upstairs.outer.training import Training, train
+from upstairs.outer.training import Training, _fitting
 from upstairs.tasks.batches import FlatRows
 from upstairs.tasks.sampler import choose_rows, choose_tasks, visits
 from upstairs.tasks.synthetic import Sinusoids
@@ -283,9 +282,20 @@ def test_few_tasks_at_once_need_less_memory_and_learn_the_same() -> None:
     assert needed is not None
     assert less is not None
     assert less < 0.6 * needed
-    data, training = sinusoids(TASKS, 0), Training(steps=1, rate=3e-3, memory_limit=(less + 10_000) / 1e9)
-    events: list[Any] = []
-    train(RULE, SPEC, DRAW, data, replace(training, callback=events.append))
-    assert events[0].memory <= less + 10_000 < needed  # halved until it fits
-    with pytest.raises(TaskError, match=r"needs .* MB of memory even with one task at a time, more than the 0.0 MB"):
-        train(RULE, SPEC, DRAW, data, replace(training, memory_limit=1e-6))
+
+
+@pytest.mark.parametrize(("asked", "most", "tried"), [(None, 8, [None, 4, 2, 1]), (3, 8, [3, 1]), (None, 1, [None])])
+def test_what_does_not_fit_is_halved_down_to_one_task(asked: int | None, most: int, tried: list[int | None]) -> None:
+    made: list[int | None] = []
+
+    class Large:
+        def memory(self) -> int:
+            return 10**6
+
+    def make(microbatch: int | None) -> Any:
+        made.append(microbatch)
+        return Large()
+
+    with pytest.raises(TaskError, match=r"needs 1.0 MB of memory even with one task at a time, more than the 0.1 MB"):
+        _fitting(make, Training(microbatch=asked, memory_limit=1e-4), most)
+    assert made == tried

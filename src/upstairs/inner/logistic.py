@@ -168,7 +168,12 @@ class BayesianLogistic(PlainRule):
     """
 
     def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int = 2) -> Params:
-        """L2 logistic regression (C = 1) on the columns standardised by the task's own rows, a nearly free level."""
+        """L2 logistic regression (C = 1) on the columns standardised by the task's own rows, a nearly free level.
+
+        With no more rows than columns the weights vary only where the rows speak: the most probable weights are the
+        same, and the work is that of as many columns as rows. Departure from reference [1]: the variance of
+        directions that no row touches is then left out of the averaged probabilities.
+        """
         x = np.asarray(x, dtype=float)
         columns = x.shape[1]
         centre = x.mean(axis=0) if len(x) else np.zeros(columns)
@@ -178,6 +183,9 @@ class BayesianLogistic(PlainRule):
         spread[0, 0] = 3.0
         spread[1:, 1:] = np.diag(slope)
         spread[0, 1:] = -centre * slope
+        if 0 < len(x) <= columns:
+            design = np.concatenate([np.ones((len(x), 1)), x], axis=1) @ spread
+            spread = spread @ np.linalg.qr(design.T)[0]
         latents = 1 if ways <= 2 else ways
         return {
             "weight": np.ones(1),

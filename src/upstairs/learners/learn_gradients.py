@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from upstairs.errors import PriorMismatchError, TaskError, UnsolvedWarning
+from upstairs.errors import PriorMismatchError, UnsolvedWarning
 from upstairs.inner.rule import AdaptationRule
 from upstairs.learners.learn import Plan
 from upstairs.learners.networks import Purpose, check_alone, net_for, net_from, net_settings
@@ -39,6 +39,7 @@ SHOTS = {"shared": (1, 20), "own": (1, 5)}
 WAYS, PROTOTYPE_WAYS = 5, 20
 EPISODES = 100
 MOST_UNSOLVED = 0.1
+"""Share of the first gradient of a task's problem that may be left where a rule relies on its solution."""
 HEAVY_DRAWS = 40
 """Draws a size for the tables of a prior whose every prediction takes long."""
 
@@ -154,9 +155,8 @@ def _train_shared(
     start: Mapping[str, np.ndarray] | None = None,
 ) -> Prior:
     from upstairs.inner.traced import Spec
-    from upstairs.outer.augment import augmented
+    from upstairs.outer.augment import training_draw
     from upstairs.outer.draws import TaskDraw, flat_data
-    from upstairs.outer.synthetic_draws import SyntheticTargets
 
     kind, ways = settings["kind"], len(settings["classes"])
     fit = seen
@@ -171,20 +171,20 @@ def _train_shared(
     rule = traced_rule(plan.method, net, ways, plan.options)
     spec = Spec((fit.x.shape[1],) if net is None else net.inputs, ways)
     draw = TaskDraw(training.batch, (low, high), training.queries)
-    drawn = SyntheticTargets(draw, training.synthetic, ways) if training.synthetic else draw
+    judges = draw, flat_data(FlatRows(held.x, held.y, held.offsets))
     outcome = train(
         traced_rule(plan.method, _computing(net, training), ways, plan.options),
         spec,
-        augmented(drawn, training.strengths, kind="shared" if ways else "regression"),
+        training_draw(draw, training, "shared" if ways else "regression", ways),
         flat_data(FlatRows(fit.x, fit.y, fit.offsets)),
         training,
-        validation=(draw, flat_data(FlatRows(held.x, held.y, held.offsets))),
+        validation=judges,
         judge_rule=rule,
         seed=plan.seed,
         start=start,
         names=fit.names,
     )
-    _check_solved(rule, draw, flat_data(FlatRows(held.x, held.y, held.offsets)), outcome.params)
+    _check_solved(rule, *judges, outcome.params)
     settings |= _described(plan, outcome, net, spec.inputs, ways, len(held.names), "tasks")
     settings["outer"] = {"steps": outcome.step, "best_step": outcome.best_step}
     adapted = rule_from(settings, plan.net)
@@ -206,7 +206,7 @@ def _train_own(
     start: Mapping[str, np.ndarray] | None = None,
 ) -> Prior:
     from upstairs.inner.traced import Spec
-    from upstairs.outer.augment import augmented
+    from upstairs.outer.augment import training_draw
     from upstairs.outer.draws import EpisodeDraw
 
     owner = np.unique(seen.groups, return_inverse=True)[1]
@@ -217,10 +217,6 @@ def _train_own(
         by = groups if len(np.unique(owner)) == 1 else owner
         out = _held_out(by, plan.seed)
         fit, judges = whole.select(np.flatnonzero(~out)), whole.select(np.flatnonzero(out))
-    if plan.training is not None and plan.training.synthetic:
-        raise TaskError(
-            "Training: synthetic gives rows new targets, but these tasks have labels of their own; leave it at 0."
-        )
     rotations = 4 if plan.training is not None and "rotations" in plan.training.strengths else 1
     image = tuple(settings.get("image", ()))
     if rotations > 1 and not image:
@@ -248,7 +244,7 @@ def _train_own(
     outcome = train(
         rule,
         spec,
-        augmented(draw, training.strengths, kind="own"),
+        training_draw(draw, training, "own"),
         _pool(fit, image or spec.inputs),
         training,
         validation=validation,
@@ -279,9 +275,9 @@ def _computing(net: Net | None, training: Training | None) -> Net | None:
         return net
     if net is None:
         raise ValueError("Training: precision='bfloat16' is for methods with a network (net=); leave it at 'float32'.")
-    from upstairs.nets.precision import HalfNet
+    from upstairs.nets.precision import computing
 
-    return HalfNet(net)
+    return computing(net, training.precision)
 
 
 def _own_rules(

@@ -79,6 +79,10 @@ def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpos
         bend = said.get("activation", "tanh" if bounded else "relu")
         return NetSpec("mlp", (columns,), sizes, width, bend, bounded, said.get("statistics", "example"))
     name = said["name"]
+    if "activation" in said:
+        raise ValueError(
+            f"net: activation is for 'mlp'; {name!r} has its own, so leave activation={said['activation']!r} out."
+        )
     if len(shape) not in (2, 3):
         raise PriorMismatchError(
             f"net={name!r} needs images, but one example has the shape {shape}; use net='mlp', or a ClassPool of images of shape "

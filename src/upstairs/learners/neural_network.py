@@ -37,14 +37,15 @@ class MetaNeuralNetwork(MetaLearner):
         How a task is learned. "auto": "prototype" for labels of a task's own, else "bayesian-linear"; by gradients:
         "maml", "reptile", "fomaml", "anil", "boil", "meta-sgd", "maml++", "imaml", "proto-maml", "ridge", "svm",
         "in-context" (see the modules of `upstairs.inner`).
-    net : {"auto", None, "mlp", "conv4"}, dict, NetSpec or Equinox module
+    net : {"auto", None, "mlp", "conv4", "resnet12"}, dict, NetSpec, or module of Equinox or Flax NNX
         The network. "auto": for ``"bayesian-linear"`` features of a small one are tried beside the columns themselves
         (regressions with at least 20 tasks and 1,000 rows) and used as far as unseen tasks say; none for
-        ``"prototype"``; what suits the tasks for other methods. A dictionary sets ``name``, ``sizes`` and
-        ``activation``. Your own Equinox module is called on one example; it is not stored with the prior.
+        ``"prototype"``; what suits the tasks for other methods. A dictionary sets ``name``, ``sizes``, ``activation``
+        (of an MLP) and ``statistics`` ("batch": images see each other, see `upstairs.nets.NetSpec`). Your own module is
+        called on one example; it is not stored with the prior.
     options : mapping, optional
-        Of the method; ``"maml"``: ``steps``, ``descent`` (`upstairs.inner.descent`), ``first_order``; ``"reptile"``:
-        ``steps``, ``descent``.
+        Of the method, such as ``{"steps": 1}`` for ``"maml"``: the fields of its class, listed on its page in
+        ``docs/methods`` and by the error for a name that there is not.
     training : Training, optional
         Steps, rates, progress bar and checkpoints of what is trained by gradients.
     prior_mean : {"auto", "linear", "ridge", "boosting"}

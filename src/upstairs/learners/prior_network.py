@@ -63,7 +63,7 @@ class PriorNeuralNetworkRegressor(RegressorMixin, PriorEstimator):
         How many times the prior counts (above 1: trust it more). None: as learned, 1.
     noise : float, optional
         Standard deviation of the noise, in units of ``y``. None: as learned (without a prior: by maximum evidence).
-    net : Equinox module, optional
+    net : module of Equinox or Flax NNX, optional
         Your own network, if the prior was learned with one; it is a template whose arrays the prior fills.
     guard : bool
         Whether to fall back to the plain base learner when the support rows clearly speak against the prior.
@@ -175,7 +175,7 @@ class PriorNeuralNetworkClassifier(ClassifierMixin, PriorEstimator):
         is ``"prototype"``.
     prior_weight : float, optional
         How many times the prior counts. None: as learned, 1.
-    net : Equinox module, optional
+    net : module of Equinox or Flax NNX, optional
         Your own network, if the prior was learned with one; it is a template whose arrays the prior fills.
     guard : bool
         Whether to fall back to the plain base learner when the support rows clearly speak against the prior.

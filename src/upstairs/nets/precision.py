@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from upstairs.nets.build import Arrays, Net
 
-__all__ = ["HalfNet"]
+__all__ = ["HalfNet", "computing"]
 
 
 @final
@@ -60,3 +60,8 @@ class HalfNet(Net):
 
     def _map(self, module: Any, x: Array, mask: Array | None) -> Array:
         return self.net._map(module, x.astype(jnp.bfloat16), mask).astype(jnp.float32)
+
+
+def computing(net: Net, precision: str) -> Net:
+    """Return the network that is trained: in "bfloat16" one that computes so, in "float32" the network itself."""
+    return HalfNet(net) if precision == "bfloat16" else net

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +21,14 @@ from jaxtyping import Array, PRNGKeyArray
 from upstairs.errors import TaskError
 from upstairs.inner.traced import TaskRows
 from upstairs.outer.draws import Draw
+from upstairs.outer.synthetic_draws import SyntheticTargets
 
-__all__ = ["AugmentedDraw", "augmented"]
+if TYPE_CHECKING:
+    from upstairs.outer.training import Training
+
+__all__ = ["AugmentedDraw", "training_draw"]
 
 _STREAM = 0xA46
-_NAMES = ("noise", "dropout", "mixing")
 
 
 @final
@@ -109,29 +112,40 @@ class AugmentedDraw(Draw):
         return mixed(support), mixed(query)
 
 
-def augmented(draw: Draw, strengths: Mapping[str, float], *, kind: str) -> Draw:
-    """Put around a draw what a user asked for.
+def training_draw(draw: Draw, training: Training, kind: Literal["regression", "shared", "own"], ways: int = 0) -> Draw:
+    """Put around the draw of the training tasks what a user asked for; held-out tasks come from the draw as it is.
 
     Parameters
     ----------
     draw : Draw
-    strengths : mapping
-        Of "noise", "dropout" and "mixing"; others are not looked at.
+    training : Training
+        ``augment`` and ``synthetic``; images of a pool are turned by the draw itself.
     kind : {"regression", "shared", "own"}
+    ways : int
+        Classes that tasks share.
 
     Raises
     ------
     TaskError
-        If labels that tasks share are to be mixed.
+        If the tasks cannot be changed in this way.
     """
-    given = {name: value for name, value in strengths.items() if name in _NAMES}
-    if not given:
-        return draw
-    if kind == "shared" and "mixing" in given:
+    asked = training.strengths
+    if kind != "own" and "rotations" in asked:
+        raise TaskError(
+            "augment: 'rotations' turns the images of a ClassPool, but these tasks have columns; use 'noise', 'dropout' or 'mixing'."
+        )
+    if kind == "shared" and "mixing" in asked:
         raise TaskError(
             "augment: 'mixing' takes the mean of two tasks' targets, but these tasks share labels; use 'noise' or 'dropout'."
         )
-    return AugmentedDraw(draw, **given, classes=kind == "own")
+    if training.synthetic:
+        if kind == "own":
+            raise TaskError(
+                "Training: synthetic gives rows new targets, but these tasks have labels of their own; leave it at 0."
+            )
+        draw = SyntheticTargets(draw, training.synthetic, ways)
+    given = {name: value for name, value in asked.items() if name != "rotations"}
+    return AugmentedDraw(draw, **given, classes=kind == "own") if given else draw
 
 
 def _between(share: Array, one: Array, other: Array) -> Array:

@@ -36,8 +36,7 @@ WIDE = 150
 """Classification with more columns than this is learned on few columns out of many."""
 TEMPERATURE = 0.01
 """Regression: a candidate this much (relative) worse than another gets 1/e of its weight."""
-CLEAR = 2.0
-"""Standard errors by which another form must beat "tied", whose variance is learned."""
+CLEAR = 2.0  # standard errors by which another form must beat "tied", whose variance is learned
 LEAST_WEIGHT = 0.05
 """Candidates of less weight are left out."""
 
@@ -338,6 +337,11 @@ def _losses(
     return found
 
 
+def _errors(relative: Mapping[int, Float[np.ndarray, "candidate task"]], base: int) -> Float[np.ndarray, " candidate"]:
+    """Standard error of every candidate's difference to one; the same tasks serve at all sizes: as if one size spoke."""
+    return np.sqrt(np.mean([(t - t[base]).var(axis=1) / t.shape[1] for t in relative.values()], axis=0))
+
+
 def _decide(
     candidates: Sequence[Candidate], losses: Mapping[int, Float[np.ndarray, "candidate task"]], kind: str
 ) -> tuple[list[float], list[dict[str, Any]], str]:
@@ -356,12 +360,10 @@ def _decide(
     relative = {size: table / max(float(table.mean()), 1e-300) for size, table in losses.items()}
     mean = np.mean([table.mean(axis=1) for table in relative.values()], axis=0)
     best = int(np.argmin(mean))
-    variance = np.zeros(count)
-    for table in relative.values():
-        variance += (table - table[best]).var(axis=1) / table.shape[1]
-    error = np.sqrt(variance / len(relative))  # the same tasks serve at all sizes: as if they said one thing
     usual = next((k for k, c in enumerate(candidates) if c.spread == "tied"), best)
-    best = best if mean[usual] - mean[best] > CLEAR * error[usual] else usual
+    if mean[usual] - mean[best] <= CLEAR * _errors(relative, usual)[best]:
+        best = usual
+    error = _errors(relative, best)
     order = [int(k) for k in np.argsort(mean, kind="stable")]
     if kind == "regression":
         share = np.exp(-(mean - mean[best]) / TEMPERATURE)

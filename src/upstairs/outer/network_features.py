@@ -56,6 +56,8 @@ class NetworkFeatures:
     def _train(self, folds: frozenset[int]) -> dict[str, np.ndarray]:
         from upstairs.inner.heads import BayesianLinearHead
         from upstairs.inner.traced import Spec
+        from upstairs.nets.precision import computing
+        from upstairs.outer.augment import training_draw
         from upstairs.outer.draws import TaskDraw, flat_data
 
         part = self.data.part(folds)
@@ -73,12 +75,13 @@ class NetworkFeatures:
 
         name = "all" if len(folds) == len(set(self.data.fold.tolist())) else "-".join(map(str, sorted(folds)))
         outcome = train(
-            BayesianLinearHead(self.net),
+            BayesianLinearHead(computing(self.net, training.precision)),
             Spec(self.net.inputs),
-            draw,
+            training_draw(draw, training, "regression"),
             rows(~held),
             training.within(f"features-{name}"),
             validation=(draw, rows(held)),
+            judge_rule=BayesianLinearHead(self.net),
             seed=self.data.seed,
             title=f"network features ({'all tasks' if name == 'all' else f'folds {name}'})",
         )

@@ -39,11 +39,11 @@ def outer_gradient(
         How much of the training is over, from 0 to 1, for a rule that is ``scheduled``.
     microbatch : int, optional
         Most tasks at once, which bounds the memory; the largest number up to it that divides the tasks is used. None:
-        all, or one where the rule is ``sequential``.
+        all. A rule that is ``sequential`` has one at a time in any case.
     """
     count = support.mask.shape[0]
-    most = microbatch or (1 if rule.sequential else count)
-    size = next(n for n in range(min(most, count), 0, -1) if count % n == 0)
+    most = 1 if rule.sequential else min(microbatch or count, count)
+    size = next(n for n in range(most, 0, -1) if count % n == 0)
     outer_loss: Any = rule.outer_loss
     if progress is not None:
         outer_loss = functools.partial(outer_loss, progress=progress)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -143,7 +144,7 @@ class Training:
         )
 
 
-_USUAL = {"rotations": 1.0, "noise": 0.1, "dropout": 0.1, "mixing": 0.5}
+_USUAL: dict[str, float] = {"rotations": 1.0, "noise": 0.1, "dropout": 0.1, "mixing": 0.5}
 
 
 def strengths(augment: Any) -> dict[str, float]:
@@ -159,17 +160,23 @@ def strengths(augment: Any) -> dict[str, float]:
     >>> strengths(("rotations", "noise")), strengths({"dropout": 0.2})
     ({'rotations': 1.0, 'noise': 0.1}, {'dropout': 0.2})
     """
-    named = augment if isinstance(augment, Mapping) else None if isinstance(augment, str) else dict.fromkeys(augment)
-    known = ", ".join(map(repr, _USUAL))
-    if named is None or not set(named) <= set(_USUAL):
+    listed = isinstance(augment, Sequence | Set) and not isinstance(augment, str)
+    named = augment if isinstance(augment, Mapping) else dict.fromkeys(augment) if listed else {"": None}
+    if not set(named) <= set(_USUAL):
+        known = ", ".join(map(repr, _USUAL))
         raise ValueError(
             f"Training: augment must be a sequence of {known}, or a mapping from these to strengths, but is {augment!r}."
         )
-    found = {name: _USUAL[name] if value is None else float(value) for name, value in named.items()}
-    for name, value in found.items():
-        if not 0 < value < (1 if name == "dropout" else float("inf")):
+    found = {}
+    for name, value in named.items():
+        strength = _USUAL[name] if value is None or value is True else value
+        if not (isinstance(strength, int | float) and 0 < strength < (math.inf if name != "dropout" else 1)):
             limit = "between 0 and 1" if name == "dropout" else "above 0"
-            raise ValueError(f"Training: the strength of {name!r} in augment must be {limit}, but is {value}.")
+            raise ValueError(
+                f"Training: the strength of {name!r} in augment must be a number {limit}, or None for the usual "
+                f"{_USUAL[name]}, but is {value!r}."
+            )
+        found[name] = float(strength)
     return found
 
 
@@ -225,7 +232,7 @@ def train(
         names=names,
         steps=training.steps,
     )
-    stepper, memory = _fitting(make, training, draw.batch)
+    stepper, memory = _fitting(make, training, 1 if rule.sequential else draw.batch)
 
     def go(callback: Callback | None) -> Outcome:
         return run(
@@ -253,14 +260,14 @@ def train(
         return go(telling(bar, training.callback))
 
 
-def _fitting(make: Callable[..., ScanStepper], training: Training, batch: int) -> tuple[ScanStepper, int | None]:
-    """Halve the tasks that are computed at once until they fit; return the memory that they need too."""
+def _fitting(make: Callable[..., ScanStepper], training: Training, most: int) -> tuple[ScanStepper, int | None]:
+    """Halve the tasks (at ``most`` so many) that are computed at once until they fit; return their memory too."""
     from upstairs.outer.memory import available, said
 
     limit = available() if training.memory_limit is None else training.memory_limit * 1e9
-    at_once = training.microbatch
+    at_once = min(training.microbatch or most, most)
     while True:
-        stepper = make(microbatch=at_once)
+        stepper = make(microbatch=at_once if at_once < most else None)
         memory = stepper.memory()
         if memory is None or limit is None or memory <= limit:
             return stepper, memory
@@ -270,4 +277,4 @@ def _fitting(make: Callable[..., ScanStepper], training: Training, batch: int) -
                 f"Training needs {said(memory)} of memory even with one task at a time, more than the {said(limit)} that {where}; "
                 "use fewer query rows (queries=), fewer rows or classes a task (shots=, ways=), a smaller net, or fewer inner steps."
             )
-        at_once = max(1, (at_once or batch) // 2)
+        at_once = max(1, at_once // 2)
