@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import upstairs as up
-from upstairs.learners.values import restored
+from upstairs.values import restored
 
 HERE = pathlib.Path(__file__).parent
 DATA = pathlib.Path(os.environ.get("UPSTAIRS_DATA", HERE.parent.parent / "shared" / "data"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from upstairs import evaluate as evaluate_module
-    from upstairs import tasks
+    from upstairs import optim, tasks
     from upstairs.errors import (
         FamiliarityWarning,
         MissingExtraError,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         UpstairsError,
     )
     from upstairs.evaluate import EvaluationResult, evaluate, meta_cross_validate
+    from upstairs.learners.gradient_descent import MetaGradientDescent
     from upstairs.learners.neural_network import MetaNeuralNetwork
     from upstairs.learners.prior_network import PriorNeuralNetworkClassifier, PriorNeuralNetworkRegressor
     from upstairs.learners.registry import load, save
@@ -33,6 +34,7 @@ _PLACES = {
     "ClassPool": "upstairs.tasks.pool",
     "EvaluationResult": "upstairs.evaluate",
     "FamiliarityWarning": "upstairs.errors",
+    "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
     "MissingExtraError": "upstairs.errors",
     "NotMetaFittedError": "upstairs.errors",
@@ -53,7 +55,7 @@ _PLACES = {
     "save": "upstairs.learners.registry",
 }
 
-__all__ = [*_PLACES, "__version__", "tasks", "testing"]
+__all__ = [*_PLACES, "__version__", "optim", "tasks", "testing"]
 
 
 def __getattr__(name: str) -> Any:
@@ -61,7 +63,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_PLACES[name]), name)
         globals()[name] = value
         return value
-    if name in ("tasks", "testing"):
+    if name in ("optim", "tasks", "testing"):
         return importlib.import_module(f"upstairs.{name}")
     if name == "__version__":
         from importlib.metadata import version

@@ -11,7 +11,7 @@ import pytest
 
 from upstairs.errors import PriorMismatchError
 from upstairs.learners.networks import asked_net, net_for, net_from, net_settings
-from upstairs.learners.values import restored, stored
+from upstairs.values import restored, stored
 from upstairs.nets import NetSpec
 
 

@@ -37,6 +37,10 @@ class Descent(abc.ABC):
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Make one step; returns the new weights and the new memory."""
 
+    def shown(self, settings: Weights) -> dict[str, Array]:
+        """Return what was learned in natural units, for people; empty where single numbers say nothing."""
+        return dict(settings)
+
 
 @final
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 from upstairs.errors import PriorMismatchError
 from upstairs.inner.descent import DEFAULT, Adam, Descent
 from upstairs.inner.traced import Arrays, Logits, Normal, Spec, TaskRows, TracedRule, log_density, masked_mean
+from upstairs.inner.trajectory import rolled
 from upstairs.nets.build import Net
 
 __all__ = [
@@ -129,15 +130,8 @@ def watched(
         return carry, watch(carry[0])
 
     carry = (dict(start), descent.init(settings, start))
-    if steps <= 5:
-        every = []
-        for _ in range(steps):
-            carry, seen = step(carry, None)
-            every.append(seen)
-        return carry[0], jax.tree.map(lambda *parts: jnp.stack(parts), *every) if every else None
-    # many steps: one compiled body, and only the weights between steps are kept for the way back
-    carry, seen = jax.lax.scan(jax.checkpoint(step), carry, None, length=steps)
-    return carry[0], seen
+    (weights, _), seen = rolled(step, carry, steps)
+    return weights, seen
 
 
 @final

@@ -73,9 +73,9 @@ class ImplicitMaml(Composed):
     >>> from upstairs.nets import NetSpec
     >>> from upstairs.inner.traced import Spec
     >>> rule = ImplicitMaml(NetSpec("mlp", (3,), (), 1), steps=200)
-    >>> params = rule.init(jax.random.key(0), Spec((3,)))
+    >>> params = jax.jit(rule.init, static_argnums=1)(jax.random.key(0), Spec((3,)))
     >>> rows = jnp.eye(3), jnp.ones(3), jnp.ones(3, bool)
-    >>> bool(rule.residual(params, *rows) < 1e-4)
+    >>> bool(jax.jit(rule.residual)(params, *rows) < 1e-4)
     True
     """
 

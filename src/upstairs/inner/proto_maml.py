@@ -53,9 +53,10 @@ class ProtoMaml(TracedRule):
     --------
     >>> from upstairs.nets import NetSpec
     >>> rule = ProtoMaml(NetSpec("mlp", (3,), (4,), 4), ways=2)
-    >>> params = rule.init(jax.random.key(0), Spec((3,), 2))
-    >>> x, y = jnp.eye(3), jnp.array([0, 1, 1])
-    >>> rule.predict(params, rule.adapt(params, x, y, jnp.ones(3, bool)), x).value.shape
+    >>> def learned(x, y):
+    ...     params = rule.init(jax.random.key(0), Spec((3,), 2))
+    ...     return rule.predict(params, rule.adapt(params, x, y, jnp.ones(3, bool)), x)
+    >>> jax.jit(learned)(jnp.eye(3), jnp.array([0, 1, 1])).value.shape
     (3, 2)
     """
 

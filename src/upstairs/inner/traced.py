@@ -23,7 +23,18 @@ from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, P
 from upstairs.inner.rule import log_density as density
 from upstairs.tasks.batches import bucket
 
-__all__ = ["Arrays", "Logits", "Normal", "Spec", "TaskRows", "Traced", "TracedRule", "log_density", "over_tasks"]
+__all__ = [
+    "Arrays",
+    "Logits",
+    "Normal",
+    "Spec",
+    "TaskRows",
+    "Traced",
+    "TracedRule",
+    "Trainable",
+    "log_density",
+    "over_tasks",
+]
 
 Arrays: TypeAlias = Mapping[str, Array]
 OUTPUT = "output of class"
@@ -64,7 +75,28 @@ class Logits(NamedTuple):
     value: Float[Array, "row way"]
 
 
-class TracedRule(abc.ABC):
+class Trainable(abc.ABC):
+    """What the training loop needs of a rule: params, and how well a task goes with them, all in JAX."""
+
+    @property
+    def sequential(self) -> bool:
+        """Whether tasks are better mapped one after another than side by side."""
+        return False
+
+    @abc.abstractmethod
+    def init(self, key: PRNGKeyArray, spec: Any) -> dict[str, Array]:
+        """Params before learning."""
+
+    @abc.abstractmethod
+    def outer_loss(self, params: Arrays, support: Any, query: Any, key: PRNGKeyArray) -> Float[Array, ""]:
+        """What learning over tasks makes small, for one task."""
+
+    @abc.abstractmethod
+    def judged(self, params: Arrays, support: Any, query: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Loss and error of a task that is not trained on."""
+
+
+class TracedRule(Trainable):
     """How one task is learned from a prior, as pure JAX functions; subclasses are frozen, hashable and final.
 
     ``params`` and ``state`` are flat dictionaries of floating-point arrays. ``adapt`` must accept rows that are all
@@ -77,11 +109,6 @@ class TracedRule(abc.ABC):
     """Whether params do not depend on the field ``ways``, so that a task may have any number of classes of its own."""
     features: ClassVar[bool] = False
     """Whether the network gives features for a last layer, and not the predictions themselves."""
-
-    @property
-    def sequential(self) -> bool:
-        """Whether tasks are better mapped one after another than side by side."""
-        return False
 
     @abc.abstractmethod
     def init(self, key: PRNGKeyArray, spec: Spec) -> dict[str, Array]:
@@ -108,8 +135,17 @@ class TracedRule(abc.ABC):
         predicted = self.predict(params, self.adapt(params, *support), query.x, query.mask)
         return masked_mean(-log_density(predicted, query.y), query.mask)
 
+    def judged(self, params: Arrays, support: TaskRows, query: TaskRows) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Mean negative log-likelihood of the query rows, and their mean squared error or share of wrong rows."""
+        predicted = self.predict(params, self.adapt(params, *support), query.x, query.mask)
+        if isinstance(predicted, Logits):
+            error = (jnp.argmax(predicted.value, axis=-1) != query.y).astype(jnp.float32)
+        else:
+            error = jnp.square(query.y - predicted.mean).reshape(len(query.mask), -1).mean(axis=1)
+        return masked_mean(-log_density(predicted, query.y), query.mask), masked_mean(error, query.mask)
 
-def over_tasks(rule: TracedRule, function: Callable[..., Any], *arrays: Any) -> Any:
+
+def over_tasks(rule: Trainable, function: Callable[..., Any], *arrays: Any) -> Any:
     """Map a function over the leading axis of arrays: side by side, or one after another where the rule asks for it."""
     if rule.sequential:
         return jax.lax.map(lambda task: function(*task), arrays)

@@ -16,7 +16,6 @@ from upstairs.learners.learn import Plan
 from upstairs.learners.networks import Purpose, check_alone, net_for, net_from, net_settings
 from upstairs.learners.rules import check_serves, needs_net, plain_rule, rule_from, traced_class, traced_rule
 from upstairs.learners.seen import Seen, classes_of, encoded, held_rows, more_rows, prior_of
-from upstairs.learners.values import restored, stored
 from upstairs.outer.calibrate import interval_factors, tables_from
 from upstairs.outer.loop import Outcome
 from upstairs.outer.metric import Classes, draw_episodes
@@ -26,6 +25,7 @@ from upstairs.tasks.batches import FlatRows, concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet
+from upstairs.values import restored, stored
 
 if TYPE_CHECKING:
     from upstairs.inner.traced import TracedRule

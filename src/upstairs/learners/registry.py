@@ -12,9 +12,9 @@ from upstairs.errors import PriorMismatchError, StorageError
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
 from upstairs.learners.seen import Seen
-from upstairs.learners.values import restored, stored
 from upstairs.prior import Prior, json_value
 from upstairs.storage import read_folder, write_folder
+from upstairs.values import restored, stored
 
 __all__ = ["load", "save"]
 

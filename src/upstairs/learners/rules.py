@@ -13,7 +13,7 @@ from upstairs.inner.logistic import BayesianLogistic
 from upstairs.inner.prototype import Prototype
 from upstairs.inner.rule import AdaptationRule, PlainRule
 from upstairs.learners.networks import net_from
-from upstairs.learners.values import restored, stored
+from upstairs.values import restored, stored
 
 if TYPE_CHECKING:
     from upstairs.inner.traced import Spec, TracedRule

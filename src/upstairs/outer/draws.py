@@ -27,8 +27,11 @@ class Draw(abc.ABC):
     batch: int
 
     @abc.abstractmethod
-    def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
-        """Return task numbers (task,), support rows and query rows, each with a leading task axis."""
+    def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, Any, Any]:
+        """Return task numbers (task,), and what a rule's ``outer_loss`` takes: support and query rows as a rule.
+
+        Each has a leading task axis.
+        """
 
 
 @final

@@ -9,27 +9,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from upstairs.inner.traced import Arrays, TaskRows, TracedRule
+from upstairs.inner.traced import Arrays, Trainable
+from upstairs.outer.estimators import Estimator, Reverse
 
-__all__ = ["norm", "outer_gradient"]
+__all__ = ["limited", "norm", "outer_gradient"]
 
 
 def outer_gradient(
-    rule: TracedRule,
+    rule: Trainable,
     params: Arrays,
-    support: TaskRows,
-    query: TaskRows,
+    support: Any,
+    query: Any,
     keys: Array,
     task_clip: float | None = None,
     progress: Any = None,
     microbatch: int | None = None,
+    estimator: Estimator | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the outer loss of every task, and the gradient of their mean.
 
     Parameters
     ----------
     rule, params
-    support, query : TaskRows
+    support, query : TaskRows, or what else a rule's ``outer_loss`` takes
         With a leading task axis.
     keys : array of shape (task,)
         Random keys.
@@ -40,14 +42,17 @@ def outer_gradient(
     microbatch : int, optional
         Most tasks at once, which bounds the memory; the largest number up to it that divides the tasks is used. None:
         all. A rule that is ``sequential`` has one at a time in any case.
+    estimator : Estimator, optional
+        How the gradient of a task comes about; None: in reverse mode.
     """
-    count = support.mask.shape[0]
+    count = keys.shape[0]
     most = 1 if rule.sequential else min(microbatch or count, count)
     size = next(n for n in range(most, 0, -1) if count % n == 0)
     outer_loss: Any = rule.outer_loss
     if progress is not None:
         outer_loss = functools.partial(outer_loss, progress=progress)
-    some = functools.partial(_of_some, outer_loss, params, task_clip)
+    forgiving = getattr(rule, "forgiving", False)
+    some = functools.partial(_of_some, outer_loss, params, task_clip, estimator, forgiving)
     if size == count:
         return some((support, query, keys))
 
@@ -60,10 +65,12 @@ def outer_gradient(
     return each.reshape(count), total
 
 
-def _of_some(outer_loss: Any, params: Arrays, task_clip: float | None, tasks: Any) -> tuple[Array, dict[str, Array]]:
+def _of_some(
+    outer_loss: Any, params: Arrays, task_clip: float | None, estimator: Estimator | None, forgiving: bool, tasks: Any
+) -> tuple[Array, dict[str, Array]]:
     """Losses and mean gradient of tasks that are computed side by side."""
     alone = tasks[2].shape[0] == 1
-    if task_clip is None:
+    if task_clip is None and estimator is None and not forgiving:
 
         def mean_loss(params: Arrays) -> tuple[Array, Array]:
             each = _mapped(functools.partial(outer_loss, params), tasks, alone)
@@ -71,15 +78,27 @@ def _of_some(outer_loss: Any, params: Arrays, task_clip: float | None, tasks: An
 
         gradient, each = jax.grad(mean_loss, has_aux=True)(params)
         return each, gradient
+    slope = Reverse() if estimator is None else estimator
 
     def clipped(*task: Any) -> tuple[Array, Any]:
-        loss, gradient = jax.value_and_grad(outer_loss)(params, *task)
-        length = norm(gradient)
-        weight = jnp.minimum(1.0, task_clip / jnp.maximum(length, 1e-30))
-        return jnp.where(jnp.isfinite(length), loss, jnp.nan), jax.tree.map(lambda part: weight * part, gradient)
+        loss, gradient = slope(outer_loss, params, *task)
+        return limited(loss, gradient, task_clip, forgiving)
 
     each, every = _mapped(clipped, tasks, alone)
     return each, jax.tree.map(lambda part: part.mean(axis=0), every)
+
+
+def limited(
+    loss: Array, gradient: dict[str, Array], task_clip: float | None, forgiving: bool
+) -> tuple[Array, dict[str, Array]]:
+    """Shorten the gradient of a task; one that is not finite becomes zero where that is forgiven, else spoils the loss."""
+    length = norm(gradient)
+    finite = jnp.isfinite(length)
+    weight = 1.0 if task_clip is None else jnp.minimum(1.0, task_clip / jnp.maximum(length, 1e-30))
+    gradient = jax.tree.map(lambda part: weight * part, gradient)
+    if forgiving:
+        return loss, jax.tree.map(lambda part: jnp.where(finite, part, 0.0), gradient)
+    return jnp.where(finite, loss, jnp.nan), gradient
 
 
 def _mapped(function: Any, tasks: Any, alone: bool) -> Any:

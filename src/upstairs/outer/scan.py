@@ -21,12 +21,14 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from upstairs.inner.traced import Arrays, Logits, Spec, TaskRows, TracedRule, log_density, over_tasks
+from upstairs.inner.traced import Arrays, Trainable, over_tasks
 from upstairs.outer.draws import Draw
+from upstairs.outer.estimators import Estimator
 from upstairs.outer.loop import Metrics, Validation
 from upstairs.outer.memory import needed
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser, built
 from upstairs.outer.outer_gradient import norm, outer_gradient
+from upstairs.outer.windows import Windows
 from upstairs.storage import content_hash
 
 __all__ = ["ScanStepper", "judge", "unsolved"]
@@ -38,12 +40,13 @@ _VALIDATION_SEED = 0x5EED
 class _Program(NamedTuple):
     """Everything static in a compiled step."""
 
-    rule: TracedRule
+    rule: Trainable
     draw: Draw
     optimiser: AnyOptimiser
     task_clip: float | None
     devices: int
     microbatch: int | None
+    gradient: Estimator | Windows | None
 
 
 @final
@@ -52,8 +55,9 @@ class ScanStepper:
 
     Parameters
     ----------
-    rule : TracedRule
-    spec : Spec
+    rule : Trainable
+    spec
+        Passed on to the rule's ``init``.
     draw : Draw
         Which tasks and rows a step uses.
     data : dict of arrays
@@ -65,7 +69,7 @@ class ScanStepper:
         Where validation tasks come from; the same ones are drawn every time.
     validation_batches : int
         How many batches of ``draw.batch`` validation tasks.
-    judge_rule : TracedRule, optional
+    judge_rule : Trainable, optional
         The rule that validation adapts with (another number of ways); None: ``rule``.
     seed : int
     start : dict of arrays, optional
@@ -77,14 +81,16 @@ class ScanStepper:
         trained as at the end.
     microbatch : int, optional
         Most tasks at once on a device, see `outer_gradient`.
+    gradient : Estimator or Windows, optional
+        How the gradient of a step comes about. None: in reverse mode. Windows run on one device.
     """
 
     most = MOST
 
     def __init__(
         self,
-        rule: TracedRule,
-        spec: Spec,
+        rule: Trainable,
+        spec: Any,
         draw: Draw,
         data: Mapping[str, Any],
         *,
@@ -92,19 +98,20 @@ class ScanStepper:
         task_clip: float | None = None,
         validation: tuple[Draw, Mapping[str, Any]] | None = None,
         validation_batches: int = 4,
-        judge_rule: TracedRule | None = None,
+        judge_rule: Trainable | None = None,
         seed: int = 0,
         start: Mapping[str, Any] | None = None,
         names: Any = None,
         steps: int | None = None,
         microbatch: int | None = None,
+        gradient: Estimator | Windows | None = None,
     ) -> None:
         self.rule, self.spec, self.draw = rule, spec, draw
-        devices = shards(draw.batch)
+        devices = 1 if isinstance(gradient, Windows) else shards(draw.batch)
         self._host = {name: np.asarray(array) for name, array in data.items()}
         self._data = jax.device_put(self._host, NamedSharding(_mesh(devices), PartitionSpec()) if devices > 1 else None)
         self.optimiser = Optimiser() if optimiser is None else optimiser
-        self._program = _Program(rule, draw, self.optimiser, task_clip, devices, microbatch)
+        self._program = _Program(rule, draw, self.optimiser, task_clip, devices, microbatch, gradient)
         self._validation = None if validation is None else (validation[0], jax.device_put(dict(validation[1])))
         self._batches = validation_batches
         self._judge = rule if judge_rule is None else judge_rule
@@ -125,6 +132,8 @@ class ScanStepper:
             "validation": None if self._validation is None else repr((self._validation[0], self._batches, self._judge)),
             "seed": self.seed,
         }
+        if self._program.gradient is not None:
+            document["gradient"] = repr(self._program.gradient)
         if self._steps is not None:
             document["steps"] = int(self._steps)
         arrays = dict(self._host) | {f"start/{name}": array for name, array in (self._start or {}).items()}
@@ -133,9 +142,12 @@ class ScanStepper:
         return content_hash(document, arrays)
 
     def start(self) -> Any:
-        """Return fresh params and moments."""
+        """Return fresh params and moments, and runs that begin where windows are cut from them."""
         params = _init(self.rule, self.spec, self.seed) if self._start is None else jax.device_put(self._start)
-        return params, _moments(self.optimiser, params)
+        runs: Any = ()
+        if isinstance(self._program.gradient, Windows):
+            runs = _begun(self._program, self._data, params, np.uint32(self.seed))
+        return params, _moments(self.optimiser, params), runs
 
     def advance(self, state: Any, start: int, count: int) -> tuple[Any, Metrics]:
         """Make steps."""
@@ -165,14 +177,15 @@ class ScanStepper:
         return {name: np.asarray(array) for name, array in state[0].items()}
 
     def pack(self, state: Any) -> dict[str, np.ndarray]:
-        """Lay out params and moments by path."""
+        """Lay out params, moments and runs by path."""
         leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-        return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        return {jax.tree_util.keystr(path): np.asarray(_plain(leaf)) for path, leaf in leaves}
 
     def unpack(self, arrays: Mapping[str, np.ndarray]) -> Any:
         """Undo `pack`."""
         leaves, tree = jax.tree_util.tree_flatten_with_path(self._shapes())
-        return jax.tree.unflatten(tree, [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves])
+        found = [_as_was(jnp.asarray(arrays[jax.tree_util.keystr(path)]), leaf) for path, leaf in leaves]
+        return jax.tree.unflatten(tree, found)
 
     def name(self, task: int) -> str:
         """Name a task."""
@@ -191,7 +204,7 @@ class ScanStepper:
 
 
 def judge(
-    rule: TracedRule, draw: Draw, data: Mapping[str, Any], params: Mapping[str, Any], *, batches: int, seed: int
+    rule: Trainable, draw: Draw, data: Mapping[str, Any], params: Mapping[str, Any], *, batches: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Adapt to frozen tasks and predict their query rows.
 
@@ -212,7 +225,7 @@ def judge(
     return np.asarray(losses, np.float64).ravel(), np.asarray(errors, np.float64).ravel()
 
 
-def unsolved(rule: TracedRule, draw: Draw, data: Mapping[str, Any], params: Mapping[str, Any]) -> float:
+def unsolved(rule: Trainable, draw: Draw, data: Mapping[str, Any], params: Mapping[str, Any]) -> float:
     """Share of the first gradient of a task's problem that is left after adapting, mean over a batch of tasks.
 
     Zero for a rule without a ``residual``: it does not rely on a solution.
@@ -233,8 +246,24 @@ def _mesh(devices: int) -> Mesh:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _init(rule: TracedRule, spec: Spec, seed: Any) -> Any:
+def _init(rule: Trainable, spec: Any, seed: Any) -> Any:
     return _strong(rule.init(jax.random.key(seed), spec))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begun(program: _Program, data: Any, params: Any, seed: Any) -> Any:
+    assert isinstance(program.gradient, Windows)
+    return _strong(program.gradient.begin(program.rule, program.draw, data, params, seed))
+
+
+def _plain(leaf: Any) -> Any:
+    """Return the numbers of a random key."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _as_was(array: Array, like: Any) -> Array:
+    """Undo `_plain`."""
+    return jax.random.wrap_key_data(array) if jnp.issubdtype(like.dtype, jax.dtypes.prng_key) else array
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -242,14 +271,19 @@ def _moments(optimiser: AnyOptimiser, params: Any) -> Any:
     return _strong(built(optimiser).init(params))
 
 
-def _scheduled(rule: TracedRule) -> bool:
+def _scheduled(rule: Trainable) -> bool:
     """Whether the outer loss of a rule takes ``progress``."""
     return getattr(rule, "scheduled", False)
 
 
 def _strong(tree: Any) -> Any:
     """Give arrays that were made of Python numbers a fixed type, or the second call would compile again."""
-    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), tree)
+
+    def fixed(leaf: Any) -> Any:
+        key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return leaf if key else jax.lax.convert_element_type(leaf, leaf.dtype)
+
+    return jax.tree.map(fixed, tree)
 
 
 def one_core_each(devices: int) -> bool:
@@ -280,32 +314,36 @@ def _steps(
     program: _Program, axis: str | None, data: Any, state: Any, seed: Any, start: Any, count: Any, steps: Any
 ) -> Any:
     """Make steps; with an ``axis`` of devices each takes its share of the tasks, and gradients are averaged."""
-    rule, draw, _, task_clip, devices, microbatch = program
+    rule, draw, _, task_clip, devices, microbatch, how = program
     optimiser = built(program.optimiser)
 
-    def gradients(params: Arrays, progress: Any, tasks: tuple[TaskRows, TaskRows, Array]) -> tuple[Array, Any]:
+    def gradients(params: Arrays, progress: Any, tasks: tuple[Any, Any, Array]) -> tuple[Array, Any]:
+        assert not isinstance(how, Windows)
         if axis is None:
-            return outer_gradient(rule, params, *tasks, task_clip, progress, microbatch)
+            return outer_gradient(rule, params, *tasks, task_clip, progress, microbatch, how)
         share = draw.batch // devices
         first = jax.lax.axis_index(axis) * share
         support, query, keys = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, share), tasks)
-        each, gradient = outer_gradient(rule, params, support, query, keys, task_clip, progress, microbatch)
+        each, gradient = outer_gradient(rule, params, support, query, keys, task_clip, progress, microbatch, how)
         return jax.lax.all_gather(each, axis, tiled=True), jax.lax.pmean(gradient, axis)
 
     def step(number: Array, state: Any) -> tuple[Any, Array, Array, Array]:
-        params, moments = state
-        tasks, support, query = draw(data, seed, number)
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(tasks))
-        progress = (
-            None if steps is None else jnp.where(steps > 0, jnp.minimum(number / jnp.maximum(steps, 1), 1.0), 1.0)
-        )
-        each, gradient = gradients(params, progress, (support, query, keys))
+        params, moments, runs = state
+        if isinstance(how, Windows):
+            tasks, each, gradient, runs = how.step(rule, draw, data, params, runs, task_clip, seed, number)
+        else:
+            tasks, support, query = draw(data, seed, number)
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), len(tasks))
+            progress = (
+                None if steps is None else jnp.where(steps > 0, jnp.minimum(number / jnp.maximum(steps, 1), 1.0), 1.0)
+            )
+            each, gradient = gradients(params, progress, (support, query, keys))
         loss = each.mean()
         finite = jnp.isfinite(loss) & jnp.isfinite(norm(gradient))
         lost = ~jnp.isfinite(each)
         bad = jnp.where(lost.any(), tasks[jnp.argmax(lost)], -1)
         update, moments = optimiser.update(gradient, moments, params)
-        return (optax.apply_updates(params, update), moments), loss, finite, bad
+        return (optax.apply_updates(params, update), moments, runs), loss, finite, bad
 
     def body(carry: Any) -> Any:
         made, state, losses, _, _ = carry
@@ -320,19 +358,8 @@ def _steps(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _judged(rule: TracedRule, draw: Draw, batches: int, data: Any, params: Any, seed: Any) -> Any:
-    def one(support: TaskRows, query: TaskRows) -> tuple[Array, Array]:
-        predicted = rule.predict(params, rule.adapt(params, *support), query.x, query.mask)
-        if isinstance(predicted, Logits):
-            error = (jnp.argmax(predicted.value, axis=-1) != query.y).astype(jnp.float32)
-        else:
-            error = jnp.square(query.y - predicted.mean).reshape(len(query.mask), -1).mean(axis=1)
-        count = jnp.maximum(query.mask.sum(), 1)
-        loss = -log_density(predicted, query.y)
-        return (
-            jnp.where(query.mask, loss, 0.0).sum() / count,
-            jnp.where(query.mask, error, 0.0).sum() / count,
-        )
+def _judged(rule: Trainable, draw: Draw, batches: int, data: Any, params: Any, seed: Any) -> Any:
+    one = functools.partial(rule.judged, params)
 
     def batch(number: Array) -> tuple[Array, Array]:
         _, support, query = draw(data, seed, number)

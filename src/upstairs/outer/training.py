@@ -19,9 +19,11 @@ from upstairs.outer.progress import ProgressBar
 if TYPE_CHECKING:
     import numpy as np
 
-    from upstairs.inner.traced import Spec, TracedRule
+    from upstairs.inner.traced import Trainable
     from upstairs.outer.draws import Draw
+    from upstairs.outer.estimators import Estimator
     from upstairs.outer.scan import ScanStepper
+    from upstairs.outer.windows import Windows
 
 __all__ = ["Training", "train"]
 
@@ -181,25 +183,26 @@ def strengths(augment: Any) -> dict[str, float]:
 
 
 def train(
-    rule: TracedRule,
-    spec: Spec,
+    rule: Trainable,
+    spec: Any,
     draw: Draw,
     data: Mapping[str, Any],
     training: Training,
     *,
     validation: tuple[Draw, Mapping[str, Any]] | None = None,
-    judge_rule: TracedRule | None = None,
+    judge_rule: Trainable | None = None,
     monitor: Literal["loss", "error"] = "loss",
     seed: int = 0,
     start: Mapping[str, np.ndarray] | None = None,
     names: Sequence[str] | None = None,
+    gradient: Estimator | Windows | None = None,
     title: str = "learning over tasks",
 ) -> Outcome:
     """Train a traced rule's params.
 
     Parameters
     ----------
-    rule, spec, draw, data, validation, judge_rule, seed, start, names
+    rule, spec, draw, data, validation, judge_rule, seed, start, names, gradient
         See `upstairs.outer.scan.ScanStepper`.
     training : Training
         With ``steps`` and ``rate`` filled in.
@@ -231,6 +234,7 @@ def train(
         start=start,
         names=names,
         steps=training.steps,
+        gradient=gradient,
     )
     stepper, memory = _fitting(make, training, 1 if rule.sequential else draw.batch)
 

@@ -15,12 +15,18 @@ __all__ = ["restored", "stored"]
 
 _PLACES = {
     "Adam": "upstairs.inner.descent",
+    "Kronecker": "upstairs.inner.preconditioner",
+    "LearnedAdam": "upstairs.inner.learned_rates",
+    "LearnedSGD": "upstairs.inner.learned_rates",
     "NetSpec": "upstairs.nets.build",
+    "Objective": "upstairs.inner.trajectory",
     "Optimiser": "upstairs.outer.optimiser",
     "PerParameterSGD": "upstairs.inner.descent",
     "PerStepSGD": "upstairs.inner.descent",
     "SGD": "upstairs.inner.descent",
     "Training": "upstairs.outer.training",
+    "UpdateLSTM": "upstairs.inner.update_lstm",
+    "UpdateNetwork": "upstairs.inner.update_network",
 }
 """The allow-list of what `restored` makes."""
 _NOT_STORED = frozenset({"callback", "checkpoint", "progress"})

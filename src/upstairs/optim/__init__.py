@@ -1,0 +1,36 @@
+"""Learned descent as Optax transformations, families of losses to learn it on, and rates that tune themselves."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from upstairs.inner.trajectory import Objective
+    from upstairs.optim.hypergradient import hypergradient_adam, hypergradient_sgd
+    from upstairs.optim.learned import from_prior, run, transformation
+    from upstairs.outer.problems import Problems
+
+_PLACES = {
+    "Objective": "upstairs.inner.trajectory",
+    "Problems": "upstairs.outer.problems",
+    "from_prior": "upstairs.optim.learned",
+    "hypergradient_adam": "upstairs.optim.hypergradient",
+    "hypergradient_sgd": "upstairs.optim.hypergradient",
+    "run": "upstairs.optim.learned",
+    "transformation": "upstairs.optim.learned",
+}
+
+__all__ = [*_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        value = getattr(importlib.import_module(_PLACES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'upstairs.optim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
