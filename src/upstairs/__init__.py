@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from upstairs.evaluate import EvaluationResult, evaluate, meta_cross_validate
     from upstairs.learners.gradient_descent import MetaGradientDescent
     from upstairs.learners.neural_network import MetaNeuralNetwork
+    from upstairs.learners.prior_descent import PriorGradientDescentClassifier, PriorGradientDescentRegressor
     from upstairs.learners.prior_network import PriorNeuralNetworkClassifier, PriorNeuralNetworkRegressor
     from upstairs.learners.registry import load, save
     from upstairs.outer.training import Training
@@ -39,6 +40,8 @@ _PLACES = {
     "MissingExtraError": "upstairs.errors",
     "NotMetaFittedError": "upstairs.errors",
     "Prior": "upstairs.prior",
+    "PriorGradientDescentClassifier": "upstairs.learners.prior_descent",
+    "PriorGradientDescentRegressor": "upstairs.learners.prior_descent",
     "PriorMismatchError": "upstairs.errors",
     "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
     "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",

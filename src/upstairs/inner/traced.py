@@ -79,6 +79,11 @@ class Trainable(abc.ABC):
     """What the training loop needs of a rule: params, and how well a task goes with them, all in JAX."""
 
     @property
+    def fixed(self) -> tuple[str, ...]:
+        """Prefixes of the names of params that stay as they are."""
+        return ()
+
+    @property
     def sequential(self) -> bool:
         """Whether tasks are better mapped one after another than side by side."""
         return False

@@ -63,16 +63,14 @@ def descent_for(rule: Any, options: Mapping[str, Any], steps: int) -> Descent:
         )
     cls = classes[rule]
     known = {field.name for field in dataclasses.fields(cls)}
-    given = dict(options)
     if "steps" in known:
         known = known - {"steps"} | {"schedule"}
-        if given.pop("schedule", False):
-            given["steps"] = steps
-    odd = sorted(set(given) - known)
+    odd = sorted(set(options) - known)
     if odd:
-        raise ValueError(
-            f"options: rule={rule!r} has no option {odd[0]!r}; its options are {', '.join(sorted(known))}."
-        )
+        raise ValueError(f"options: rule={rule!r} has no option {odd[0]!r}; its options are {', '.join(sorted(known))}.")
+    given = dict(options)
+    if given.pop("schedule", False):
+        given["steps"] = steps
     made: Descent = cls(**given)
     return made
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
-from upstairs.errors import PriorMismatchError, TaskError
+from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
 from upstairs.learners.base import PriorEstimator
-from upstairs.learners.descents import descent_for
+from upstairs.learners.descents import descent_for, gradient_for
+from upstairs.learners.learn import Plan, shot_range
 from upstairs.learners.learn_descent import DescentPlan, learn_on_losses
+from upstairs.learners.learn_gradients import learn_by_gradients, learn_on_by_gradients
 from upstairs.learners.meta import MetaLearner
+from upstairs.learners.networks import asked_net
+from upstairs.learners.prior_descent import PriorGradientDescentClassifier, PriorGradientDescentRegressor
+from upstairs.learners.rules import DESCENT
 from upstairs.outer.training import Training
 from upstairs.prior import Prior
 from upstairs.tasks.pool import ClassPool
@@ -18,11 +23,15 @@ from upstairs.tasks.taskset import TaskSet
 if TYPE_CHECKING:
     import optax
 
+    from upstairs.inner.descent import Descent
     from upstairs.outer.problems import Problems
 
 __all__ = ["MetaGradientDescent"]
 
 AnyMeta = TypeVar("AnyMeta", bound="MetaGradientDescent")
+
+RATE = 1e-2
+"""Outer rate for tasks of rows: logs of step sizes and preconditioners have farther to go than weights."""
 
 
 @final
@@ -37,19 +46,27 @@ class MetaGradientDescent(MetaLearner):
     Parameters
     ----------
     rule : {"auto", "sgd", "adam", "kronecker", "network", "lstm"} or Descent
-        What is learned about a step. "auto": "network" for losses; for rows "kronecker" with a schedule.
+        What is learned about a step. "auto": "network" for losses; for rows "kronecker" with momentum and a schedule.
     steps : int
         Steps down one problem.
     options : mapping, optional
         Of the rule, such as ``{"per": "array", "schedule": True}``; see `upstairs.inner.learned_rates`,
         `upstairs.inner.preconditioner` and `upstairs.inner.update_network`.
-    learn_start : bool
-        Whether the weights that runs start from are learned too.
+    model : {"linear", "mlp", "conv4", "resnet12"}, dict, NetSpec, or module of Equinox or Flax NNX
+        What is trained on tasks of rows, as ``net`` of `MetaNeuralNetwork`; "linear" is linear, logistic or softmax
+        regression.
+    learn_start : {"auto", True, False}
+        Whether the weights that runs start from are learned too. "auto": for tasks of rows. Otherwise a linear model
+        starts at zero, and a network at weights that are drawn once.
+    goal : {"auto", "query", "support"}
+        What is to be small after the steps down a task of rows: the loss of rows that were not seen ("auto"), or that of
+        the rows themselves.
+    objective : Objective, optional
+        What a run counts for, for losses and for the goal "support". None: for losses the mean after the start, as a
+        share of the loss there; for rows the last.
     gradient : {"auto", "reverse", "forward", "truncated", "es", "nres", "pes"}
         How the gradient over a run comes about. "auto": forward mode for a handful of numbers and long runs, reverse
         mode up to a few hundred steps, evolution strategies beyond. ``prior_.settings["choice"]`` says which.
-    objective : Objective, optional
-        What a run counts for. None: its mean loss after the start, as a share of the loss there.
     shortest : int, optional
         In training, judge each run at a step drawn from here to ``steps``. None: at ``steps``. (Losses.)
     first_order : bool
@@ -58,6 +75,8 @@ class MetaGradientDescent(MetaLearner):
         In training, stretch weights and losses by up to so much, so that the rule does not rest on a scale. (Losses.)
     training : Training, optional
         Steps, rates, progress bar and checkpoints of the training over problems.
+    shots, ways, categorical, guard
+        For tasks of rows, as for `MetaNeuralNetwork`.
     random_state : int
         Draws problems, first weights and noise.
 
@@ -84,25 +103,37 @@ class MetaGradientDescent(MetaLearner):
         *,
         steps: int = 20,
         options: Mapping[str, Any] | None = None,
-        learn_start: bool = False,
-        gradient: str = "auto",
+        model: Any = "linear",
+        learn_start: Any = "auto",
+        goal: Literal["auto", "query", "support"] = "auto",
         objective: Any = None,
+        gradient: str = "auto",
         shortest: int | None = None,
         first_order: bool = False,
         rescale: float = 1.0,
         training: Any = None,
+        shots: int | tuple[int, int] | None = None,
+        ways: int | None = None,
+        categorical: Sequence[str | int] = (),
+        guard: bool = False,
         random_state: int = 0,
     ) -> None:
         self.rule = rule
         self.steps = steps
         self.options = options
+        self.model = model
         self.learn_start = learn_start
-        self.gradient = gradient
+        self.goal = goal
         self.objective = objective
+        self.gradient = gradient
         self.shortest = shortest
         self.first_order = first_order
         self.rescale = rescale
         self.training = training
+        self.shots = shots
+        self.ways = ways
+        self.categorical = categorical
+        self.guard = guard
         self.random_state = random_state
 
     def meta_fit(self: AnyMeta, tasks: Any, *, validation: Any = None, start: Any = None) -> AnyMeta:
@@ -132,7 +163,7 @@ class MetaGradientDescent(MetaLearner):
         if families is None:
             return super().meta_fit(tasks, validation=validation)
         judges = None if validation is None else _losses(validation, start, "validation")
-        self.prior_ = learn_on_losses(families, judges, self._plan())
+        self.prior_ = learn_on_losses(families, judges, self._loss_plan())
         return self
 
     def descend(self, loss: Callable[..., Any], start: Any, *, steps: int | None = None) -> tuple[Any, Any]:
@@ -162,7 +193,65 @@ class MetaGradientDescent(MetaLearner):
 
         return from_prior(self._prior())
 
-    def _plan(self) -> DescentPlan:
+    def _loss_plan(self) -> DescentPlan:
+        from upstairs.inner.trajectory import Objective
+
+        self._check()
+        if self.goal != "auto" or self.model != "linear":
+            raise ValueError("goal and model are for tasks of rows; leave them as they are for losses.")
+        return DescentPlan(
+            self._descent("network", {}),
+            self.steps,
+            self.shortest,
+            self.objective or Objective(),
+            self.learn_start is True,
+            self.first_order,
+            float(self.rescale),
+            self.gradient,
+            self.training,
+            int(self.random_state or 0),
+        )
+
+    def _rows_plan(self) -> Plan:
+        self._check()
+        if self.shortest is not None or self.rescale != 1.0:
+            raise ValueError("shortest and rescale are for losses; leave them as they are for tasks of rows.")
+        descent = self._descent("kronecker", {"schedule": True, "momentum": 0.5})
+        asked_net(None if self.model == "linear" else self.model)
+        options: dict[str, Any] = {
+            "steps": self.steps,
+            "descent": descent,
+            "learn_start": self.learn_start is not False,
+            "goal": "query" if self.goal == "auto" else self.goal,
+            "first_order": self.first_order,
+        }
+        if self.objective is not None:
+            options["objective"] = self.objective
+        from upstairs.outer.windows import Windows
+
+        gradient, _ = gradient_for(
+            "reverse" if self.gradient == "auto" else self.gradient, 0, self.steps, windows=False
+        )
+        assert not isinstance(gradient, Windows)
+        return Plan(
+            DESCENT,
+            options,
+            {"name": "mlp", "sizes": ()} if isinstance(self.model, str) and self.model == "linear" else self.model,
+            (self.training or Training()).filled(rate=RATE),
+            "auto",
+            shot_range(self.shots),
+            self.ways,
+            tuple(self.categorical),
+            int(self.random_state or 0),
+            gradient,
+        )
+
+    def _descent(self, usual: str, options: dict[str, Any]) -> Descent:
+        automatic = isinstance(self.rule, str) and self.rule == "auto"
+        given = dict(self.options or {})
+        return descent_for(usual if automatic else self.rule, options | given if automatic else given, self.steps)
+
+    def _check(self) -> None:
         from upstairs.inner.trajectory import Objective
 
         if not (isinstance(self.steps, int) and self.steps >= 1):
@@ -171,31 +260,38 @@ class MetaGradientDescent(MetaLearner):
             raise ValueError(f"training must be an upstairs.Training or None, but is {self.training!r}.")
         if self.objective is not None and not isinstance(self.objective, Objective):
             raise ValueError(f"objective must be an upstairs.optim.Objective or None, but is {self.objective!r}.")
-        rule = "network" if isinstance(self.rule, str) and self.rule == "auto" else self.rule
-        return DescentPlan(
-            descent_for(rule, dict(self.options or {}), self.steps),
-            self.steps,
-            self.shortest,
-            self.objective or Objective(),
-            self.learn_start,
-            self.first_order,
-            float(self.rescale),
-            self.gradient,
-            self.training,
-            int(self.random_state or 0),
-        )
+        if self.learn_start not in (True, False, "auto"):
+            raise ValueError(f"learn_start must be True, False or 'auto', but is {self.learn_start!r}.")
+        if self.goal not in ("auto", "query", "support"):
+            raise ValueError(f"goal must be 'auto', 'query' or 'support', but is {self.goal!r}.")
 
     def _learn(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
-        raise NotImplementedError
+        prior, self.seen_ = learn_by_gradients(tasks, validation, self._rows_plan())
+        return prior
 
     def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:
-        raise NotImplementedError
+        seen = getattr(self, "seen_", None)
+        if seen is None:
+            raise NotMetaFittedError(
+                "meta_partial_fit needs the rows of the earlier tasks, which this prior was saved without; save with "
+                "upstairs.save(meta, path, resume=True), or meta_fit on all tasks."
+            )
+        prior, self.seen_ = learn_on_by_gradients(self.prior_, seen, tasks, self._rows_plan())
+        return prior
 
     def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> PriorEstimator:
-        raise PriorMismatchError(
-            "This prior was learned on losses, not on tasks of rows, so that there is no estimator; use descend(loss, start), "
-            "or transformation() in your own training code."
-        )
+        if prior is not None and prior.settings["kind"] == "loss":
+            raise PriorMismatchError(
+                "This prior was learned on losses, not on tasks of rows, so that there is no estimator; use descend(loss, start), "
+                "or transformation() in your own training code."
+            )
+        settings = {"guard": self.guard} | settings
+        kind = settings.pop("kind", None) or (prior.settings["kind"] if prior is not None else None)
+        if prior is not None and prior.settings.get("net", {}).get("name") == "own":
+            settings = {"net": self.model} | settings
+        if kind == "regression":
+            return PriorGradientDescentRegressor(prior, **settings)
+        return PriorGradientDescentClassifier(prior, **settings)
 
 
 def _losses(tasks: Any, start: Any, argument: str) -> Problems | None:

@@ -25,8 +25,9 @@ from upstairs.tasks.taskset import TaskSet
 
 if TYPE_CHECKING:
     from upstairs.nets.build import Net
+    from upstairs.outer.estimators import Estimator
 
-__all__ = ["Plan", "learn", "learn_on"]
+__all__ = ["Plan", "learn", "learn_on", "shot_range"]
 
 FEWEST_TASKS_FOR_NET, FEWEST_ROWS_FOR_NET = 20, 1000
 
@@ -53,6 +54,8 @@ class Plan:
         Number columns that are identifiers.
     seed
         Draws folds and episodes.
+    gradient
+        How gradients over tasks come about; None: in reverse mode.
     """
 
     method: str
@@ -64,6 +67,28 @@ class Plan:
     ways: int | None
     categorical: tuple[str | int, ...]
     seed: int
+    gradient: Estimator | None = None
+
+
+def shot_range(shots: Any) -> tuple[int, int] | None:
+    """Read the support rows that a user asked for.
+
+    Raises
+    ------
+    ValueError
+        If they are no number of at least 1 and no range.
+
+    Examples
+    --------
+    >>> shot_range(5), shot_range((1, 20))
+    ((5, 5), (1, 20))
+    """
+    if shots is None:
+        return None
+    low, high = (shots, shots) if isinstance(shots, int | np.integer) else tuple(shots)
+    if not 1 <= low <= high:
+        raise ValueError(f"shots must be a number of at least 1 or a (low, high) range, but is {shots!r}.")
+    return int(low), int(high)
 
 
 def learn(tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None, plan: Plan) -> tuple[Prior, Seen]:

@@ -183,6 +183,7 @@ def _train_shared(
         seed=plan.seed,
         start=start,
         names=fit.names,
+        gradient=plan.gradient,
     )
     _check_solved(rule, *judges, outcome.params)
     settings |= _described(plan, outcome, net, spec.inputs, ways, len(held.names), "tasks")
@@ -252,6 +253,7 @@ def _train_own(
         monitor="error" if prototype else "loss",
         seed=plan.seed,
         start=start,
+        gradient=plan.gradient,
     )
     if validation is not None:
         _check_solved(judge, *validation, outcome.params)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
-import numpy as np
-
 from upstairs.errors import NotMetaFittedError, TaskError
 from upstairs.learners.base import PriorEstimator
-from upstairs.learners.learn import Plan, learn, learn_on
+from upstairs.learners.learn import Plan, learn, learn_on, shot_range
 from upstairs.learners.learn_gradients import learn_by_gradients, learn_on_by_gradients
 from upstairs.learners.meta import MetaLearner
 from upstairs.learners.networks import asked_net
@@ -146,7 +144,7 @@ class MetaNeuralNetwork(MetaLearner):
             self.net,
             self.training,
             self.prior_mean,
-            _shot_range(self.shots),
+            shot_range(self.shots),
             self.ways,
             tuple(self.categorical),
             int(self.random_state or 0),
@@ -177,12 +175,3 @@ class MetaNeuralNetwork(MetaLearner):
 def _by_gradients(method: str, net: Any) -> bool:
     """Whether all that is learned is trained by gradients (network features of a linear layer are a part only)."""
     return method not in CLOSED or (method == "prototype" and net is not None)
-
-
-def _shot_range(shots: Any) -> tuple[int, int] | None:
-    if shots is None:
-        return None
-    low, high = (shots, shots) if isinstance(shots, int | np.integer) else tuple(shots)
-    if not 1 <= low <= high:
-        raise ValueError(f"shots must be a number of at least 1 or a (low, high) range, but is {shots!r}.")
-    return int(low), int(high)

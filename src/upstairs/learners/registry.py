@@ -19,7 +19,10 @@ from upstairs.values import restored, stored
 __all__ = ["load", "save"]
 
 _CLASSES = {
+    "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
+    "PriorGradientDescentClassifier": "upstairs.learners.prior_descent",
+    "PriorGradientDescentRegressor": "upstairs.learners.prior_descent",
     "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
     "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
 }

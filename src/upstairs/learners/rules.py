@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLOSED",
+    "DESCENT",
     "METHODS",
     "check_options",
     "check_serves",
@@ -49,12 +50,15 @@ _TRACED: dict[str, str] = {
     "ridge": "upstairs.inner.ridge:RidgeHead",
     "svm": "upstairs.inner.svm_head:SvmHead",
     "in-context": "upstairs.inner.context:InContext",
+    "descent": "upstairs.inner.row_descent:RowDescent",
 }
 """Rules that are trained by gradients, and where their classes are."""
 CLOSED = ("bayesian-linear", "prototype")
 _OF_CLOSED = {"prototype": ("diagonal",)}
 """Options of the methods that are not always trained by gradients."""
-METHODS = (*CLOSED, *_TRACED)
+DESCENT = "descent"
+"""The rule of `MetaGradientDescent`; all others are methods of `MetaNeuralNetwork`."""
+METHODS = (*CLOSED, *(name for name in _TRACED if name != DESCENT))
 
 
 def plain_rule(method: str, kind: str, labels: str | None = None) -> PlainRule:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from upstairs.errors import TaskError
+from upstairs.learners.rules import DESCENT
 from upstairs.outer.metric import Classes
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
@@ -18,8 +19,6 @@ from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["Seen", "classes_of", "encoded", "held_rows", "more_rows", "prior_of", "seen_of"]
-
-FAMILY = "neural-network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +173,5 @@ def prior_of(
     """Put a prior together."""
     arrays = {f"params/{name}": np.asarray(array) for name, array in params.items()}
     arrays |= {f"tables/{name}": np.asarray(array) for name, array in tables.items()}
-    return Prior(FAMILY, settings, arrays, {"tasks": tasks, "rows": rows})
+    family = "gradient-descent" if settings["rule"] == DESCENT else "neural-network"
+    return Prior(family, settings, arrays, {"tasks": tasks, "rows": rows})

@@ -52,17 +52,28 @@ def outer_gradient(
     if progress is not None:
         outer_loss = functools.partial(outer_loss, progress=progress)
     forgiving = getattr(rule, "forgiving", False)
-    some = functools.partial(_of_some, outer_loss, params, task_clip, estimator, forgiving)
+    given = {name: array for name, array in params.items() if name.startswith(rule.fixed)}
+    learned = {name: array for name, array in params.items() if name not in given}
+    some = functools.partial(_of_some, _with(given, outer_loss), learned, task_clip, estimator, forgiving)
+    still = jax.tree.map(jnp.zeros_like, given)
     if size == count:
-        return some((support, query, keys))
+        each, gradient = some((support, query, keys))
+        return each, gradient | still
 
     def add(total: Any, tasks: Any) -> tuple[Any, Array]:  # what tasks need on the way back is gone before the next
         each, gradient = some(tasks)
         return jax.tree.map(lambda a, b: a + b * (size / count), total, gradient), each
 
     parts = jax.tree.map(lambda part: part.reshape(count // size, size, *part.shape[1:]), (support, query, keys))
-    total, each = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, dict(params)), parts)
-    return each.reshape(count), total
+    total, each = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, learned), parts)
+    return each.reshape(count), total | still
+
+
+def _with(given: Arrays, outer_loss: Any) -> Any:
+    """Take params that are not learned as they are."""
+    if not given:
+        return outer_loss
+    return lambda learned, *task: outer_loss({**learned, **given}, *task)
 
 
 def _of_some(
