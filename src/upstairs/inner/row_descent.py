@@ -53,7 +53,7 @@ class RowDescent(Composed):
     >>> from upstairs.nets import NetSpec
     >>> rule = RowDescent(NetSpec("mlp", (3,), (), 1), steps=2)
     >>> sorted(jax.eval_shape(lambda: rule.init(jax.random.key(0), Spec((3,)))))
-    ['descent/rate/layer0/bias', 'descent/rate/layer0/weight', 'net/layer0/bias', 'net/layer0/weight', 'noise']
+    ['descent/rate/layers.0.bias', 'descent/rate/layers.0.weight', 'net/layers.0.bias', 'net/layers.0.weight', 'noise']
     """
 
     net: Net
@@ -96,8 +96,9 @@ class RowDescent(Composed):
             return inside.inner_loss(weights, *support)
 
         run = begun(self.descent, settings, part(params, "net"))
+        first = loss(run.weights, key)
         run, losses = further(self.descent, settings, loss, run, self.steps, key, first_order=self.first_order)
-        found = self.objective(jnp.append(losses, loss(run.weights, key)))
+        found = self.objective(jnp.append(first, losses))
         if self.ways:
             return found
         predicted = self.predict(params, jax.lax.stop_gradient(run.weights), query.x, query.mask)

@@ -15,7 +15,7 @@ from upstairs.inner.descent import Descent, Weights
 
 __all__ = ["Objective", "Run", "begun", "further", "rolled"]
 
-_UNROLLED, _FLAT = 5, 64
+_UNROLLED, _FLAT = 5, 256
 
 
 class Run(NamedTuple):
@@ -40,6 +40,7 @@ def further(
     key: PRNGKeyArray,
     *,
     first_order: bool = False,
+    watch: Callable[[Any, PRNGKeyArray], Float[Array, ""]] | None = None,
 ) -> tuple[Run, Float[Array, " step"]]:
     """Make some steps more.
 
@@ -55,12 +56,15 @@ def further(
         Of the whole run; step s uses ``fold_in(key, s)``.
     first_order : bool
         Whether gradients count as constants: their own derivatives are left out of the derivative of the result.
+    watch : callable, optional
+        What is recorded after each step, of the weights and the next key. None: the loss, which costs nothing but
+        after the last step.
 
     Returns
     -------
     run : Run
     losses : array of shape (step,)
-        The loss before each step.
+        What was recorded after each step.
 
     Examples
     --------
@@ -69,7 +73,7 @@ def further(
     >>> run = begun(rule, {}, start)
     >>> run, losses = further(rule, {}, lambda w, key: 0.5 * w["t"] ** 2, run, 2, jax.random.key(0))
     >>> float(run.weights["t"]), losses.tolist()
-    (0.25, [0.5, 0.125])
+    (0.25, [0.125, 0.03125])
     """
     slope = jax.value_and_grad(loss)
 
@@ -77,10 +81,13 @@ def further(
         value, gradient = slope(run.weights, jax.random.fold_in(key, run.step))
         if first_order:
             gradient = jax.lax.stop_gradient(gradient)
-        return Run(*descent.update(settings, run.memory, gradient, run.weights), run.step + 1), value
+        run = Run(*descent.update(settings, run.memory, gradient, run.weights), run.step + 1)
+        return run, value if watch is None else watch(run.weights, jax.random.fold_in(key, run.step))
 
-    run, losses = rolled(step, run, steps)
-    return run, jnp.zeros(0) if losses is None else losses
+    run, seen = rolled(step, run, steps)
+    if watch is not None or steps == 0:
+        return run, jnp.zeros(0) if seen is None else seen
+    return run, jnp.append(seen[1:], loss(run.weights, jax.random.fold_in(key, run.step)))
 
 
 def rolled(step: Callable[[Any, None], tuple[Any, Any]], carry: Any, steps: int) -> tuple[Any, Any]:

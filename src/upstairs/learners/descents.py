@@ -67,7 +67,9 @@ def descent_for(rule: Any, options: Mapping[str, Any], steps: int) -> Descent:
         known = known - {"steps"} | {"schedule"}
     odd = sorted(set(options) - known)
     if odd:
-        raise ValueError(f"options: rule={rule!r} has no option {odd[0]!r}; its options are {', '.join(sorted(known))}.")
+        raise ValueError(
+            f"options: rule={rule!r} has no option {odd[0]!r}; its options are {', '.join(sorted(known))}."
+        )
     given = dict(options)
     if given.pop("schedule", False):
         given["steps"] = steps
@@ -113,6 +115,10 @@ def gradient_for(gradient: str, numbers: int, steps: int, *, windows: bool) -> t
         else:
             gradient = "nres" if windows else "es"
             reason = f"{numbers} numbers over {steps} steps, too long to go back through"
+    if gradient == "implicit" and not windows:
+        raise ValueError(
+            "gradient='implicit' is for losses with a penalty; for tasks of rows use MetaNeuralNetwork('imaml'), or 'reverse'."
+        )
     if gradient in ("reverse", "implicit"):
         return None, f"{gradient} ({reason})"
     if gradient in ("forward", "es"):

@@ -64,15 +64,19 @@ class MetaGradientDescent(MetaLearner):
     objective : Objective, optional
         What a run counts for, for losses and for the goal "support". None: for losses the mean after the start, as a
         share of the loss there; for rows the last.
-    gradient : {"auto", "reverse", "forward", "truncated", "es", "nres", "pes"}
+    gradient : {"auto", "reverse", "forward", "truncated", "es", "nres", "pes", "implicit"}
         How the gradient over a run comes about. "auto": forward mode for a handful of numbers and long runs, reverse
-        mode up to a few hundred steps, evolution strategies beyond. ``prior_.settings["choice"]`` says which.
+        mode up to a few hundred steps, evolution strategies beyond. "implicit": that of the solution, by ``penalty`` and
+        start alone, where the steps solve the problem and the rule is given. ``prior_.settings["choice"]`` says which.
     shortest : int, optional
         In training, judge each run at a step drawn from here to ``steps``. None: at ``steps``. (Losses.)
     first_order : bool
         Leave the derivatives of gradients out.
     rescale : float
         In training, stretch weights and losses by up to so much, so that the rule does not rest on a scale. (Losses.)
+    penalty : float, optional
+        Where penalties on the squared distance from the start begin, one an array of weights, which are learned with the
+        rest. None: there are none. (Losses with a ``judge``.)
     training : Training, optional
         Steps, rates, progress bar and checkpoints of the training over problems.
     shots, ways, categorical, guard
@@ -111,6 +115,7 @@ class MetaGradientDescent(MetaLearner):
         shortest: int | None = None,
         first_order: bool = False,
         rescale: float = 1.0,
+        penalty: float | None = None,
         training: Any = None,
         shots: int | tuple[int, int] | None = None,
         ways: int | None = None,
@@ -129,6 +134,7 @@ class MetaGradientDescent(MetaLearner):
         self.shortest = shortest
         self.first_order = first_order
         self.rescale = rescale
+        self.penalty = penalty
         self.training = training
         self.shots = shots
         self.ways = ways
@@ -141,9 +147,9 @@ class MetaGradientDescent(MetaLearner):
 
         Parameters
         ----------
-        tasks : Problems, sequence of callable, TaskSet, or sequence of Task
+        tasks : Problems, sequence of Problems, sequence of callable, TaskSet, or sequence of Task
             Losses, or tasks made of rows. A sequence of functions of the weights must be of one form: the same
-            computation with other arrays.
+            computation with other arrays. Several families of problems, of weights of any shapes, take turns.
         validation : the same, optional
             On which the best step of the training is chosen.
         start : pytree of arrays
@@ -207,6 +213,7 @@ class MetaGradientDescent(MetaLearner):
             self.learn_start is True,
             self.first_order,
             float(self.rescale),
+            self.penalty,
             self.gradient,
             self.training,
             int(self.random_state or 0),
@@ -214,8 +221,8 @@ class MetaGradientDescent(MetaLearner):
 
     def _rows_plan(self) -> Plan:
         self._check()
-        if self.shortest is not None or self.rescale != 1.0:
-            raise ValueError("shortest and rescale are for losses; leave them as they are for tasks of rows.")
+        if self.shortest is not None or self.rescale != 1.0 or self.penalty is not None:
+            raise ValueError("shortest, rescale and penalty are for losses; leave them as they are for tasks of rows.")
         descent = self._descent("kronecker", {"schedule": True, "momentum": 0.5})
         asked_net(None if self.model == "linear" else self.model)
         options: dict[str, Any] = {
@@ -294,17 +301,19 @@ class MetaGradientDescent(MetaLearner):
         return PriorGradientDescentClassifier(prior, **settings)
 
 
-def _losses(tasks: Any, start: Any, argument: str) -> Problems | None:
-    """Read what may be losses; None if these are tasks of rows."""
-    listed = isinstance(tasks, Sequence) and len(tasks) > 0 and all(callable(entry) for entry in tasks)
-    if not listed and type(tasks).__name__ != "Problems":
+def _losses(tasks: Any, start: Any, argument: str) -> list[Problems] | None:
+    """Read what may be losses, as families; None if these are tasks of rows."""
+    if type(tasks).__name__ == "Problems":
+        tasks = [tasks]
+    listed = isinstance(tasks, Sequence) and len(tasks) > 0
+    if listed and all(type(entry).__name__ == "Problems" for entry in tasks):
+        if start is not None:
+            raise TaskError(f"{argument}: Problems have their own start; leave start= out.")
+        return list(tasks)
+    if not listed or not all(callable(entry) for entry in tasks):
         return None
     from upstairs.outer.problems import Problems
 
-    if isinstance(tasks, Problems):
-        if start is not None:
-            raise TaskError(f"{argument}: Problems have their own start; leave start= out.")
-        return tasks
     if start is None:
         raise TaskError(
             f"{argument}: a list of functions needs start=, the weights (a pytree of arrays) that runs begin at."
@@ -313,6 +322,7 @@ def _losses(tasks: Any, start: Any, argument: str) -> Problems | None:
     if len(families) > 1:
         raise TaskError(
             f"{argument}: the {len(tasks)} functions are of {len(families)} different forms, such as those with another Python number "
-            "inside; pass what differs as arrays that the functions hold, or one function as Problems(loss, data, start=...)."
+            "inside; pass what differs as arrays that the functions hold, or pass one function as Problems(loss, data, start=...), "
+            "or a list of such families."
         )
-    return families[0]
+    return families

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from upstairs.errors import TaskError
 from upstairs.learners.descents import gradient_for
-from upstairs.outer.training import Training, train
+from upstairs.outer.training import Part, Training, train_in_turns
 from upstairs.prior import Prior
 from upstairs.values import stored
 
@@ -36,21 +37,23 @@ class DescentPlan:
     learn_start: bool
     first_order: bool
     rescale: float
+    penalty: float | None
     gradient: str
     training: Training | None
     seed: int
 
 
-def learn_on_losses(problems: Problems, validation: Problems | None, plan: DescentPlan) -> Prior:
-    """Make a prior from a family of losses.
+def learn_on_losses(families: Sequence[Problems], validation: Sequence[Problems] | None, plan: DescentPlan) -> Prior:
+    """Make a prior from one or more families of losses.
 
     Parameters
     ----------
-    problems
-        At least 3, or drawn as they are needed.
+    families
+        Each of at least 3 problems, or drawn as they are needed. Several take turns, and need a rule that serves any
+        weights.
     validation
-        On which the best step of the training is chosen; None: a fifth of ``problems``, which are then not trained on,
-        or others that are drawn.
+        On which the best step of the training is chosen, a family for each; None: a fifth of the problems, which are then
+        not trained on, or others that are drawn.
     plan
         What is learned, and how.
 
@@ -61,24 +64,56 @@ def learn_on_losses(problems: Problems, validation: Problems | None, plan: Desce
     """
     import jax
 
+    training = (plan.training or Training()).filled(steps=1000, rate=3e-3, batch=32, task_clip=TASK_CLIP)
+    judges: list[Problems | None] = [None] * len(families) if validation is None else list(validation)
+    forms = [family.shapes for family in families]
+    if validation is not None and [judge.shapes for judge in validation] != forms:
+        raise TaskError(
+            "validation: its weights have other shapes than those of the problems; pass problems of the same form, in the same order."
+        )
+    parts = [_part(family, judge, plan, training) for family, judge in zip(families, judges, strict=True)]
+    shapes = [jax.eval_shape(lambda part=part: part.rule.init(jax.random.key(0), None)) for part in parts]
+    if any(found != shapes[0] for found in shapes[1:]):
+        raise TaskError(
+            f"The {len(families)} families have weights of different shapes, but what {type(plan.descent).__name__} learns depends on "
+            "them; use a rule that serves any weights ('network', 'lstm', or 'sgd' and 'adam' with per='all'), without learn_start."
+        )
+    numbers = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes[0]))
+    gradient, how = gradient_for(plan.gradient, numbers, plan.steps, windows=True)
+    outcome = train_in_turns(parts, training, seed=plan.seed, gradient=gradient, title="learning to descend")
+    settings: dict[str, Any] = {
+        "kind": "loss",
+        "descent": stored(plan.descent),
+        "steps": plan.steps,
+        "objective": stored(plan.objective),
+        "learn_start": plan.learn_start,
+        "shapes": [[[name, list(shape)] for name, shape in family.shapes] for family in families],
+        "gradient": how,
+        "choice": f"{type(plan.descent).__name__}, gradient {how}: {outcome.reason}; params of step {outcome.best_step}",
+        "report": [
+            {"name": f"step {step}", "loss": float(loss), "error": float(error)}
+            for step, (loss, error) in zip(outcome.check_steps.tolist(), outcome.checks, strict=True)
+        ],
+    }
+    arrays = {f"params/{name}": array for name, array in outcome.params.items()}
+    counts = [family.count for family in families]
+    return Prior("gradient-descent", settings, arrays, {"problems": counts, "seconds": outcome.seconds})
+
+
+def _part(problems: Problems, judges: Problems | None, plan: DescentPlan, training: Training) -> Part:
+    """Hold some problems out where none are given, and set up what a step draws."""
     from upstairs.inner.loss_descent import LossDescent
 
     if problems.count is not None and problems.count < FEWEST:
         raise TaskError(
             f"Problems: there are {problems.count}, but learning over problems needs at least {FEWEST}; bring more."
         )
-    if validation is not None and validation.shapes != problems.shapes:
-        raise TaskError(
-            "validation: its weights have other shapes than those of the problems; use problems of one form."
-        )
-    fit, judges = problems, problems if validation is None else validation
-    if validation is None and problems.count is not None:
+    fit = problems
+    if judges is None and problems.count is not None:
         order = np.random.default_rng([plan.seed, 3]).permutation(problems.count)
         held = min(max(1, round(HELD_OUT * problems.count)), problems.count - 1)
         fit, judges = problems.select(np.sort(order[held:])), problems.select(np.sort(order[:held]))
-    training = (plan.training or Training()).filled(steps=1000, rate=3e-3, batch=32, task_clip=TASK_CLIP)
-    assert training.batch is not None
-    batch = training.batch if fit.count is None else min(training.batch, fit.count)
+    judges = problems if judges is None else judges
     rule = LossDescent(
         fit.loss,
         fit.shapes,
@@ -90,37 +125,12 @@ def learn_on_losses(problems: Problems, validation: Problems | None, plan: Desce
         plan.first_order,
         plan.rescale,
         fit.name,
+        fit.judge,
+        plan.penalty,
+        plan.gradient == "implicit",
     )
-    params = jax.eval_shape(lambda: rule.init(jax.random.key(0)))
-    numbers = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
-    gradient, how = gradient_for(plan.gradient, numbers, plan.steps, windows=True)
-    of_judges = dataclasses.replace(rule, loss=judges.loss, name=judges.name)
+    assert training.batch is not None
+    batch = training.batch if fit.count is None else min(training.batch, fit.count)
     many = 64 if judges.count is None else min(64, judges.count)
-    outcome = train(
-        rule,
-        fit.shapes,
-        fit.draw(batch),
-        fit.arrays(),
-        training,
-        validation=(judges.draw(many), judges.arrays()),
-        judge_rule=of_judges,
-        seed=plan.seed,
-        gradient=gradient,
-        title="learning to descend",
-    )
-    settings: dict[str, Any] = {
-        "kind": "loss",
-        "descent": stored(plan.descent),
-        "steps": plan.steps,
-        "objective": stored(plan.objective),
-        "learn_start": plan.learn_start,
-        "shapes": [[name, list(shape)] for name, shape in fit.shapes],
-        "gradient": how,
-        "choice": f"{type(plan.descent).__name__}, gradient {how}: {outcome.reason}; params of step {outcome.best_step}",
-        "report": [
-            {"name": f"step {step}", "loss": float(loss), "error": float(error)}
-            for step, (loss, error) in zip(outcome.check_steps.tolist(), outcome.checks, strict=True)
-        ],
-    }
-    arrays = {f"params/{name}": array for name, array in outcome.params.items()}
-    return Prior("gradient-descent", settings, arrays, {"problems": problems.count, "seconds": outcome.seconds})
+    judge_rule = dataclasses.replace(rule, loss=judges.loss, judge=judges.judge, name=judges.name)
+    return Part(rule, fit.shapes, fit.draw(batch), fit.arrays(), (judges.draw(many), judges.arrays()), judge_rule)

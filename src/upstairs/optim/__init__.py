@@ -6,17 +6,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from upstairs.inner.descent import SGD, Adam, Descent
+    from upstairs.inner.learned_rates import LearnedAdam, LearnedSGD
+    from upstairs.inner.preconditioner import Kronecker
     from upstairs.inner.trajectory import Objective
+    from upstairs.inner.update_lstm import UpdateLSTM
+    from upstairs.inner.update_network import UpdateNetwork
     from upstairs.optim.hypergradient import hypergradient_adam, hypergradient_sgd
     from upstairs.optim.learned import from_prior, run, transformation
+    from upstairs.optim.pretrained import PRETRAINED, pretrained
     from upstairs.outer.problems import Problems
 
 _PLACES = {
+    "PRETRAINED": "upstairs.optim.pretrained",
+    "SGD": "upstairs.inner.descent",
+    "Adam": "upstairs.inner.descent",
+    "Descent": "upstairs.inner.descent",
+    "Kronecker": "upstairs.inner.preconditioner",
+    "LearnedAdam": "upstairs.inner.learned_rates",
+    "LearnedSGD": "upstairs.inner.learned_rates",
     "Objective": "upstairs.inner.trajectory",
     "Problems": "upstairs.outer.problems",
+    "UpdateLSTM": "upstairs.inner.update_lstm",
+    "UpdateNetwork": "upstairs.inner.update_network",
     "from_prior": "upstairs.optim.learned",
     "hypergradient_adam": "upstairs.optim.hypergradient",
     "hypergradient_sgd": "upstairs.optim.hypergradient",
+    "pretrained": "upstairs.optim.pretrained",
     "run": "upstairs.optim.learned",
     "transformation": "upstairs.optim.learned",
 }

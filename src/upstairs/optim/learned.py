@@ -20,6 +20,9 @@ from upstairs.values import restored
 __all__ = ["LearnedState", "from_prior", "run", "transformation"]
 
 
+_ORIGIN = "origin/"
+
+
 class LearnedState(NamedTuple):
     """State of a learned transformation.
 
@@ -32,7 +35,9 @@ class LearnedState(NamedTuple):
     memory: dict[str, Array]
 
 
-def transformation(descent: Descent, settings: Mapping[str, Any] | None = None) -> optax.GradientTransformation:
+def transformation(
+    descent: Descent, settings: Mapping[str, Any] | None = None, penalties: Mapping[str, Any] | None = None
+) -> optax.GradientTransformation:
     """Turn an update rule into a gradient transformation.
 
     Parameters
@@ -41,6 +46,8 @@ def transformation(descent: Descent, settings: Mapping[str, Any] | None = None) 
         From `upstairs.inner`.
     settings : mapping of arrays, optional
         What was learned. None: as before learning.
+    penalties : mapping of arrays, optional
+        Logs of learned penalties on the squared distance from the start, one an array of weights.
 
     Returns
     -------
@@ -64,6 +71,7 @@ def transformation(descent: Descent, settings: Mapping[str, Any] | None = None) 
     ([-0.5, -0.5], 0.5)
     """
     held = None if settings is None else {name: np.asarray(array) for name, array in settings.items()}
+    pull = {name: np.exp(array) for name, array in (penalties or {}).items()}
 
     def learned(weights: Mapping[str, Array]) -> dict[str, Array]:
         if held is None:
@@ -78,17 +86,23 @@ def transformation(descent: Descent, settings: Mapping[str, Any] | None = None) 
         return LearnedState(
             jnp.zeros((), jnp.int32),
             {"scale": jnp.ones(())} | descent.shown(settings),
-            descent.init(settings, weights),
+            descent.init(settings, weights) | {f"{_ORIGIN}{name}": weights[name] for name in pull},
         )
 
     def update(updates: Any, state: LearnedState, params: Any = None) -> tuple[Any, LearnedState]:
         if params is None:
             raise ValueError("update: a learned rule needs the weights; call update(gradient, state, params).")
         weights, gradient = named(params), named(updates)
-        new, memory = descent.update(learned(weights), state.memory, gradient, weights)
+        origin = {name: array for name, array in state.memory.items() if name.startswith(_ORIGIN)}
+        for name, strength in pull.items():
+            gradient[name] = gradient[name] + strength * (weights[name] - origin[f"{_ORIGIN}{name}"])
+        memory = {name: array for name, array in state.memory.items() if name not in origin}
+        new, memory = descent.update(learned(weights), memory, gradient, weights)
         scale = state.hyperparams["scale"]
         moved = {name: (scale * (new[name] - array)).astype(array.dtype) for name, array in weights.items()}
-        return unnamed(moved, jax.tree.structure(params)), LearnedState(state.count + 1, state.hyperparams, memory)
+        return unnamed(moved, jax.tree.structure(params)), LearnedState(
+            state.count + 1, state.hyperparams, memory | origin
+        )
 
     return optax.GradientTransformation(init, update)
 
@@ -109,8 +123,8 @@ def from_prior(prior: Prior) -> optax.GradientTransformation:
         raise PriorMismatchError(
             f"from_prior takes the prior of a MetaGradientDescent, but got {prior!r}; pass meta.prior_."
         )
-    learned = {name[8:]: array for name, array in prior.group("params").items() if name.startswith("descent/")}
-    return transformation(restored(prior.settings["descent"]), learned)
+    groups = {kind: _part(prior, kind) for kind in ("descent", "penalty")}
+    return transformation(restored(_described(prior)), groups["descent"], groups["penalty"])
 
 
 def run(
@@ -157,6 +171,16 @@ def run(
         return weights, jnp.append(losses, loss(weights, *arguments(steps)))
 
     return whole(jax.tree.map(jnp.asarray, start))
+
+
+def _part(prior: Prior, kind: str) -> dict[str, np.ndarray]:
+    lead = f"params/{kind}/"
+    return {name[len(lead) :]: array for name, array in prior.arrays.items() if name.startswith(lead)}
+
+
+def _described(prior: Prior) -> Any:
+    """What a prior says of its update rule, learned on losses or on tasks of rows."""
+    return prior.settings["descent"] if prior.settings["kind"] == "loss" else prior.settings["options"]["descent"]
 
 
 def _check_fits(descent: Descent, weights: Mapping[str, Array], held: Mapping[str, np.ndarray]) -> None:

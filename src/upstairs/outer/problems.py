@@ -36,6 +36,9 @@ class Problems:
         Weights at the start, the same for all problems; or ``start(key)``, which draws them.
     sample : callable, optional
         ``sample(key)`` draws the data of a problem; there are then as many problems as are asked for.
+    judge : callable, optional
+        As ``loss``: what a run is judged by, if not the loss that steps go down; such as the loss of rows that are kept
+        apart in ``data``.
 
     Raises
     ------
@@ -60,6 +63,7 @@ class Problems:
         *,
         start: Any,
         sample: Callable[[Any], Any] | None = None,
+        judge: Callable[..., Any] | None = None,
     ) -> None:
         if (data is None) == (sample is None):
             raise TaskError(
@@ -80,13 +84,19 @@ class Problems:
         self.shapes: Shapes = tuple((name, tuple(leaf.shape)) for name, leaf in named(weights).items())
         one = jax.eval_shape(sample, key) if sample is not None else jax.tree.map(lambda leaf: leaf[0], self.data)
         self.loss = _Loss(loss, self.tree, jax.tree.structure(one), _arguments(loss) >= 3)
+        self.judge = None if judge is None else _Loss(judge, self.tree, jax.tree.structure(one), _arguments(judge) >= 3)
         one = named(one)
-        found = jax.eval_shape(self.loss, named(weights), one, key)
-        if getattr(found, "shape", None) != ():
-            raise TaskError(
-                f"Problems: the loss must return one number, but returns {jax.tree.map(lambda a: a.shape, found)}."
-            )
-        program = str(jax.make_jaxpr(self.loss)(jax.tree.map(_zeros, named(weights)), jax.tree.map(_zeros, one), key))
+        program = ""
+        for name, function in (("loss", self.loss), ("judge", self.judge)):
+            if function is None:
+                continue
+            found = jax.eval_shape(function, named(weights), one, key)
+            if getattr(found, "shape", None) != ():
+                raise TaskError(
+                    f"Problems: {name} must return one number, but returns {jax.tree.map(lambda a: a.shape, found)}."
+                )
+            zeros = jax.tree.map(_zeros, named(weights)), jax.tree.map(_zeros, one)
+            program += str(jax.make_jaxpr(function)(*zeros, key))
         self.name = hashlib.sha256(program.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:

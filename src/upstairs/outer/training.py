@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 from upstairs.errors import TaskError
-from upstairs.outer.loop import Callback, Event, Outcome, run
+from upstairs.outer.loop import Callback, Event, Outcome, Stepper, run
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser
 from upstairs.outer.progress import ProgressBar
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from upstairs.outer.scan import ScanStepper
     from upstairs.outer.windows import Windows
 
-__all__ = ["Training", "train"]
+__all__ = ["Part", "Training", "train", "train_in_turns"]
 
 
 @final
@@ -216,34 +215,65 @@ def train(
     TaskError
         If even one task at a time does not fit into the memory.
     """
-    from upstairs.outer.scan import ScanStepper
-
     assert training.steps is not None
     assert training.rate is not None
-    make = functools.partial(
-        ScanStepper,
-        rule,
-        spec,
-        draw,
-        data,
-        optimiser=training.optimiser or Optimiser("adam", training.rate, "cosine", training.steps),
-        task_clip=training.task_clip,
-        validation=validation,
-        judge_rule=judge_rule,
-        seed=seed,
-        start=start,
-        names=names,
-        steps=training.steps,
-        gradient=gradient,
-    )
-    stepper, memory = _fitting(make, training, 1 if rule.sequential else draw.batch)
+    part = Part(rule, spec, draw, data, validation, judge_rule)
+    stepper, memory = _fitting(part, training, seed, start, names, gradient)
+    return _made(stepper, memory, training, validation is not None, monitor, title)
+
+
+def train_in_turns(
+    parts: Sequence[Part],
+    training: Training,
+    *,
+    seed: int = 0,
+    gradient: Estimator | Windows | None = None,
+    title: str = "learning over tasks",
+) -> Outcome:
+    """Train the params that the rules of several families of tasks share, see `upstairs.outer.turns.Turns`.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+    training, seed, gradient, title
+        As for `train`.
+    """
+    from upstairs.outer.turns import Turns
+
+    fitted = [_fitting(part, training, seed, None, None, gradient) for part in parts]
+    known = [memory for _, memory in fitted if memory is not None]
+    turns = Turns([stepper for stepper, _ in fitted])
+    watched = any(part.validation is not None for part in parts)
+    return _made(turns, max(known, default=None), training, watched, "loss", title)
+
+
+class Part(NamedTuple):
+    """One family of tasks, see `train`."""
+
+    rule: Trainable
+    spec: Any
+    draw: Draw
+    data: Mapping[str, Any]
+    validation: tuple[Draw, Mapping[str, Any]] | None = None
+    judge_rule: Trainable | None = None
+
+
+def _made(
+    stepper: Stepper,
+    memory: int | None,
+    training: Training,
+    validated: bool,
+    monitor: Literal["loss", "error"],
+    title: str,
+) -> Outcome:
+    """Run the loop with the callbacks that were asked for."""
 
     def go(callback: Callback | None) -> Outcome:
         return run(
             stepper,
             training.steps or 0,
             validate_every=training.validate_every,
-            patience=None if validation is None else training.patience,
+            patience=training.patience if validated else None,
             monitor=monitor,
             checkpoint=training.checkpoint,
             checkpoint_seconds=training.checkpoint_seconds,
@@ -264,14 +294,38 @@ def train(
         return go(telling(bar, training.callback))
 
 
-def _fitting(make: Callable[..., ScanStepper], training: Training, most: int) -> tuple[ScanStepper, int | None]:
-    """Halve the tasks (at ``most`` so many) that are computed at once until they fit; return their memory too."""
+def _fitting(
+    part: Part,
+    training: Training,
+    seed: int,
+    start: Mapping[str, np.ndarray] | None,
+    names: Sequence[str] | None,
+    gradient: Estimator | Windows | None,
+) -> tuple[ScanStepper, int | None]:
+    """Halve the tasks that are computed at once until they fit; return their memory too."""
     from upstairs.outer.memory import available, said
+    from upstairs.outer.scan import ScanStepper
 
     limit = available() if training.memory_limit is None else training.memory_limit * 1e9
+    most = 1 if part.rule.sequential else part.draw.batch
     at_once = min(training.microbatch or most, most)
     while True:
-        stepper = make(microbatch=at_once if at_once < most else None)
+        stepper = ScanStepper(
+            part.rule,
+            part.spec,
+            part.draw,
+            part.data,
+            optimiser=training.optimiser or Optimiser("adam", training.rate or 0.0, "cosine", training.steps or 0),
+            task_clip=training.task_clip,
+            validation=part.validation,
+            judge_rule=part.judge_rule,
+            seed=seed,
+            start=start,
+            names=names,
+            steps=training.steps,
+            microbatch=at_once if at_once < most else None,
+            gradient=gradient,
+        )
         memory = stepper.memory()
         if memory is None or limit is None or memory <= limit:
             return stepper, memory

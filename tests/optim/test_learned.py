@@ -1,0 +1,111 @@
+"""Learned rules as Optax transformations, in anyone's training code."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import upstairs as up
+from upstairs.errors import PriorMismatchError
+from upstairs.inner.learned_rates import LearnedSGD
+from upstairs.inner.update_network import UpdateNetwork
+from upstairs.optim import run, transformation
+
+X = np.random.default_rng(0).normal(size=(32, 3)).astype(np.float32)
+Y = np.sin(X @ np.array([1.0, -2.0, 0.5], np.float32))
+
+
+def bowls(count=8):
+    scales = jnp.linspace(0.5, 2.0, count)
+    return up.optim.Problems(lambda w, d: (d * jnp.square(w["x"] - 1.0)).sum(), scales, start={"x": jnp.zeros(3)})
+
+
+@pytest.fixture(scope="module")
+def learned():
+    options = {"per": "array", "schedule": True}
+    training = up.Training(steps=60, rate=0.1)
+    return up.MetaGradientDescent("sgd", steps=5, options=options, training=training).meta_fit(bowls())
+
+
+def test_it_keeps_the_conventions_of_optax(learned):
+    weights = {"x": jnp.array([3.0, -1.0, 0.5])}
+    gradient = {"x": jnp.array([1.0, 2.0, -1.0])}
+    rule = learned.transformation()
+    state = rule.init(weights)
+    updates, later = jax.jit(rule.update)(gradient, state, weights)
+    assert jax.tree.structure(updates) == jax.tree.structure(weights)
+    assert jax.tree.structure(later) == jax.tree.structure(state)
+    assert int(later.count) == 1
+    # inspection, and the one number that may be changed
+    assert state.hyperparams["rate/x"].shape == (5,)
+    assert bool((state.hyperparams["rate/x"] > 0).all())
+    half = state._replace(hyperparams=state.hyperparams | {"scale": jnp.asarray(0.5)})
+    np.testing.assert_allclose(rule.update(gradient, half, weights)[0]["x"], updates["x"] / 2, rtol=1e-6)
+    # chained with others
+    chained = optax.chain(optax.scale(2.0), rule, optax.scale(0.5))
+    doubled, _ = chained.update(gradient, chained.init(weights), weights)
+    twice, _ = rule.update({"x": 2 * gradient["x"]}, state, weights)
+    np.testing.assert_allclose(doubled["x"], twice["x"] / 2, rtol=1e-6)
+    # a checkpoint in the middle: the state is a tree of arrays
+    leaves, tree = jax.tree.flatten(later)
+    restored = jax.tree.unflatten(tree, [jnp.asarray(np.asarray(leaf)) for leaf in leaves])
+    one, two = (rule.update(gradient, at, weights)[0]["x"] for at in (later, restored))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_it_descends_as_it_did_in_training(learned):
+    loss = lambda w: (1.3 * jnp.square(w["x"] - 1.0)).sum()  # noqa: E731
+    _, losses = learned.descend(loss, {"x": jnp.zeros(3)})
+    assert losses.shape == (6,)
+    assert losses[-1] < 0.02 * losses[0]
+    _, longer = run(learned.transformation(), loss, {"x": jnp.zeros(3)}, 5)
+    np.testing.assert_array_equal(losses, longer)
+
+
+def test_a_penalty_pulls_back_to_the_start():
+    rule = transformation(LearnedSGD(0.1, momentum=None), None, {"x": np.log(2.0)})
+    weights = {"x": jnp.array([1.0])}
+    state = rule.init(weights)
+    updates, _ = rule.update({"x": jnp.array([0.0])}, state, {"x": jnp.array([4.0])})
+    np.testing.assert_allclose(updates["x"], [-0.1 * 2.0 * 3.0], rtol=1e-5)
+
+
+def test_weights_of_other_names_or_shapes_are_refused(learned):
+    with pytest.raises(PriorMismatchError, match="needs 'rate/y'"):
+        learned.transformation().init({"y": jnp.zeros(3)})
+    whole = up.MetaGradientDescent("sgd", steps=2, options={"per": "weight"}, training=up.Training(steps=1)).meta_fit(
+        bowls()
+    )
+    with pytest.raises(PriorMismatchError, match=r"shape \(4,\)"):
+        whole.transformation().init({"x": jnp.zeros(4)})
+    with pytest.raises(ValueError, match="needs the weights"):
+        learned.transformation().update({"x": jnp.zeros(3)}, learned.transformation().init({"x": jnp.zeros(3)}))
+    with pytest.raises(PriorMismatchError, match="prior of a MetaGradientDescent"):
+        up.optim.from_prior("prior")
+
+
+def test_a_module_of_equinox_is_trained():
+    net = eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0))
+    arrays, rest = eqx.partition(net, eqx.is_inexact_array)
+    rule = transformation(UpdateNetwork(0.05, pairs=0))
+
+    def loss(arrays):
+        return jnp.square(jax.vmap(eqx.combine(arrays, rest))(X) - Y).mean()
+
+    trained, losses = run(rule, loss, arrays, 60)
+    assert losses[-1] < 0.3 * losses[0]
+    assert eqx.combine(trained, rest)(X[0]).shape == ()
+
+
+def test_a_module_of_flax_is_trained():
+    nnx = pytest.importorskip("flax.nnx")
+    net = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
+    graph, weights = nnx.split(net)
+    loss = lambda state: jnp.square(nnx.merge(graph, state)(X)[:, 0] - Y).mean()  # noqa: E731
+    trained, losses = run(transformation(UpdateNetwork(0.05, pairs=0)), loss, weights, 30)
+    assert losses[-1] < losses[0]
+    assert nnx.merge(graph, trained)(X).shape == (32, 1)
