@@ -54,6 +54,26 @@ def test_fit_by_gradients(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "there is to be none (--net)" in capsys.readouterr().err
 
 
+def test_fit_a_descent(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", str(folder / "train.csv"), "--task", "shop", "--target", "revenue", "--learner", "gradient-descent"]
+    assert main([*words, "--steps", "10", "--out", str(tmp_path / "p")]) == 0
+    assert main(["inspect", str(tmp_path / "p")]) == 0
+    assert "gradient-descent" in capsys.readouterr().out
+    assert isinstance(up.load(tmp_path / "p"), up.MetaGradientDescent)
+    assert main([*words, "--method", "maml", "--out", str(tmp_path / "q")]) != 0
+    assert "--method and --prior-mean are for --learner neural-network" in capsys.readouterr().err
+
+
+def test_inspect_a_descent_on_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problems = up.optim.Problems(lambda w, d: (d * w**2).sum(), np.ones(5), start=np.ones(2))
+    training = up.Training(steps=2, rate=0.1)
+    up.save(up.MetaGradientDescent("sgd", steps=2, training=training).meta_fit(problems), tmp_path / "p")
+    assert main(["inspect", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    assert "LearnedSGD, 2 steps" in shown
+    assert "5 problems" in shown
+
+
 def test_fit_reads_a_folder(folder: Path, tmp_path: Path) -> None:
     words = ["fit", str(folder / "each"), "--target", "revenue", "--prior-mean", "linear", "--drop", "size,kind"]
     assert main([*words, "--out", str(tmp_path / "p")]) == 0

@@ -30,14 +30,14 @@ def slope_net() -> OwnNet:
 def hand_worked(rule: TracedRule, **more: Any) -> dict[str, Any]:
     """Outer gradient at t = .3 for h = (1, 4), c = (-1, 1), support = query, noise of variance one."""
     rows = TaskRows(jnp.array([[[1.0]], [[2.0]]]), jnp.array([[-1.0], [2.0]]), jnp.ones((2, 1), bool))
-    params = rule.init(jax.random.key(0), Spec((1,)))
+    params = jax.jit(rule.init, static_argnums=1)(jax.random.key(0), Spec((1,)))
     params["noise"] = jnp.log(jnp.array(1.0 - 1e-6))
 
     def loss(params: Any) -> Any:
         one: Any = lambda task: rule.outer_loss(params, task, task, jax.random.key(0), **more)  # noqa: E731
         return jax.vmap(one)(rows).mean()
 
-    return jax.grad(loss)(params)
+    return jax.jit(jax.grad(loss))(params)
 
 
 def problem(ways: int) -> tuple[Spec, NetSpec, TaskRows, TaskRows]:
@@ -61,19 +61,19 @@ def double_params(rule: TracedRule, spec: Spec) -> dict[str, Any]:
 
 def agrees_with_central_differences(loss: Any, params: dict[str, Any], rel: float = 1e-6) -> None:
     """Check the gradient of every array along a random direction."""
-    loss = jax.jit(loss)
-    gradient = jax.jit(jax.grad(loss))(params)
+    both = jax.jit(jax.value_and_grad(loss))
+    gradient = both(params)[1]
     for number, (name, array) in enumerate(params.items()):
         direction = np.random.default_rng(number).normal(size=array.shape)
         step = 1e-5
-        up, down = (loss(params | {name: array + sign * step * direction}) for sign in (1.0, -1.0))
+        up, down = (both(params | {name: array + sign * step * direction})[0] for sign in (1.0, -1.0))
         expected = float(up - down) / (2 * step)
         assert float((gradient[name] * direction).sum()) == pytest.approx(expected, rel=rel, abs=1e-9), name
 
 
 def masked_rows_count_for_nothing(rule: TracedRule, spec: Spec, support: TaskRows) -> None:
     """Masked rows, the order of rows, and no rows at all."""
-    params = rule.init(jax.random.key(0), spec)
+    params = jax.jit(rule.init, static_argnums=1)(jax.random.key(0), spec)
     adapt = jax.jit(rule.adapt)
     x, y, mask = support.x.astype(jnp.float32), support.y, support.mask
     y = y.astype(jnp.int32 if spec.ways else jnp.float32)
@@ -82,7 +82,7 @@ def masked_rows_count_for_nothing(rule: TracedRule, spec: Spec, support: TaskRow
     for name, array in some.items():
         np.testing.assert_allclose(odd[name], array, rtol=1e-5, atol=1e-5)
     none = adapt(params, x, y, jnp.zeros_like(mask))
-    for part in rule.predict(params, none, x):
+    for part in jax.jit(rule.predict)(params, none, x):
         assert np.isfinite(part).all()
     for name in set(none) & {key[4:] for key in params}:
         np.testing.assert_array_equal(none[name], params[f"net/{name}"])

@@ -27,9 +27,14 @@ class Slope(eqx.Module):
         return self.t * x
 
 
+def start(rule: TracedRule, spec: Spec) -> Any:
+    return jax.jit(rule.init, static_argnums=1)(jax.random.key(0), spec)
+
+
 def outer_gradient(rule: TracedRule, params: Any, support: TaskRows, query: TaskRows) -> Any:
     key = jax.random.key(0)
-    return jax.grad(lambda p: jax.vmap(rule.outer_loss, (None, 0, 0, None))(p, support, query, key).mean())(params)
+    loss: Any = lambda p: jax.vmap(rule.outer_loss, (None, 0, 0, None))(p, support, query, key).mean()  # noqa: E731
+    return jax.jit(jax.grad(loss))(params)
 
 
 def test_hand_worked_case() -> None:
@@ -45,7 +50,7 @@ def test_hand_worked_case() -> None:
             "joint": dataclasses.replace(maml, steps=0),
             "reptile": Reptile(net, steps=1, descent=SGD(0.1)),
         }.items():
-            params = rule.init(jax.random.key(0), Spec((1,)))
+            params = start(rule, Spec((1,)))
             params["noise"] = jnp.log(jnp.array(1.0 - 1e-6))  # variance one: the log density is half the squared error
             found[name] = float(outer_gradient(rule, params, rows, rows)["net/t"])
     assert found["maml"] == pytest.approx(0.0225, abs=1e-12)
@@ -73,18 +78,19 @@ def test_gradients_are_central_differences(ways: int, steps: int) -> None:
         spec, support, query = _problem(ways)
         net = NetSpec("mlp", (3,), (4,), ways or 1, "tanh")
         rule = Maml(net, ways, steps, SGD(0.2, learned=True))
-        params = jax.jit(rule.init, static_argnums=1)(jax.random.key(0), spec)
+        params = start(rule, spec)
         params = {name: jnp.asarray(array, jnp.float64) for name, array in params.items()}
 
         @jax.jit
-        def loss(p: Any) -> Any:
+        @jax.value_and_grad
+        def both(p: Any) -> Any:
             return jax.vmap(rule.outer_loss, (None, 0, 0, None))(p, support, query, jax.random.key(0)).mean()
 
-        gradient = jax.jit(jax.grad(loss))(params)
+        gradient = both(params)[1]
         for number, (name, array) in enumerate(params.items()):
             direction = np.random.default_rng(number).normal(size=array.shape)
             step = 1e-5
-            up, down = (loss(params | {name: array + sign * step * direction}) for sign in (1.0, -1.0))
+            up, down = (both(params | {name: array + sign * step * direction})[0] for sign in (1.0, -1.0))
             expected = float(up - down) / (2 * step)
             assert float((gradient[name] * direction).sum()) == pytest.approx(expected, rel=1e-6, abs=1e-9), name
 
@@ -94,7 +100,7 @@ def test_first_order_stops_gradients_and_not_weights() -> None:
         spec, support, query = _problem(3)
         net = NetSpec("mlp", (3,), (4,), 3, "tanh")
         rule = Maml(net, 3, 3, SGD(0.2), first_order=True)
-        params = {k: jnp.asarray(v, jnp.float64) for k, v in rule.init(jax.random.key(0), spec).items()}
+        params = {k: jnp.asarray(v, jnp.float64) for k, v in start(rule, spec).items()}
         found = outer_gradient(rule, params, support, query)
         fixed = Maml(net, 3, 0)
 
@@ -102,7 +108,8 @@ def test_first_order_stops_gradients_and_not_weights() -> None:
             state = {f"net/{name}": array for name, array in rule.adapt(params, *support).items()}
             return jax.grad(lambda p: fixed.outer_loss(p, query, query, jax.random.key(0)))(state)
 
-        expected = jax.tree.map(lambda g: g.mean(axis=0), jax.vmap(at_the_end)(support, query))
+        each = jax.jit(jax.vmap(at_the_end))(support, query)
+        expected = {name: np.asarray(gradient).mean(axis=0) for name, gradient in each.items()}
         for name in expected:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12)
 
@@ -110,11 +117,11 @@ def test_first_order_stops_gradients_and_not_weights() -> None:
 def test_no_rows_give_the_start_and_padding_counts_for_nothing() -> None:
     spec, support, _ = _problem(3)
     rule = Maml(NetSpec("mlp", (3,), (4,), 3), 3, 2)
-    params = rule.init(jax.random.key(0), spec)
+    params, adapt = start(rule, spec), jax.jit(rule.adapt)
     x, y = support.x[0].astype(jnp.float32), support.y[0]
-    none = rule.adapt(params, x, y, jnp.zeros(4, bool))
-    some = rule.adapt(params, x, y, support.mask[0])
-    fewer = rule.adapt(params, x[:3], y[:3], support.mask[0][:3])
+    none = adapt(params, x, y, jnp.zeros(4, bool))
+    some = adapt(params, x, y, support.mask[0])
+    fewer = adapt(params, x[:3], y[:3], support.mask[0][:3])
     for name, array in none.items():
         np.testing.assert_array_equal(array, params[f"net/{name}"])
         np.testing.assert_allclose(some[name], fewer[name], rtol=1e-5, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,16 @@ from upstairs.errors import PriorMismatchError
 from upstairs.inner.descent import SGD, PerParameterSGD
 from upstairs.inner.heads import PrototypeHead
 from upstairs.inner.proto_maml import ProtoMaml
-from upstairs.inner.traced import Spec, TaskRows
+from upstairs.inner.traced import Spec, TaskRows, TracedRule
 
 KEY = jax.random.key(0)
+
+
+def predicted(rule: TracedRule, params: Any, support: TaskRows, x: Any) -> Any:
+    """Logits of rows after the support."""
+    return jax.jit(lambda params, support, x: rule.predict(params, rule.adapt(params, *support), x).value)(
+        params, support, x
+    )
 
 
 def test_without_steps_it_is_the_nearest_class_mean() -> None:
@@ -24,7 +32,7 @@ def test_without_steps_it_is_the_nearest_class_mean() -> None:
         spec, net, support, query = problem(3)
         rule, head = ProtoMaml(net, 4, 0), PrototypeHead(net, 4)  # class 3 has no rows
         params = double_params(head, spec)
-        values = [one.predict(params, one.adapt(params, *support), query.x).value for one in (rule, head)]
+        values = [predicted(one, params, support, query.x) for one in (rule, head)]
         away = np.asarray(values[0] - values[1])[:, :3]
         np.testing.assert_allclose(away - away[:, :1], 0.0, atol=1e-12)
         probability = jax.nn.softmax(values[0])
@@ -37,11 +45,11 @@ def test_a_step_by_hand() -> None:
         spec, net, support, _ = problem(3)
         rule = ProtoMaml(net, 3, 0, SGD(0.2))
         params = double_params(rule, spec)
-        start = rule.adapt(params, *support)
+        start = jax.jit(rule.adapt)(params, *support)
         real = np.asarray(support.mask)
-        p = np.asarray(jax.nn.softmax(rule.predict(params, start, support.x).value))[real]
+        p = np.asarray(jax.nn.softmax(jax.jit(rule.predict)(params, start, support.x).value))[real]
         onehot = np.eye(3)[np.asarray(support.y)[real]]
-        state = dataclasses.replace(rule, steps=1).adapt(params, *support)
+        state = jax.jit(dataclasses.replace(rule, steps=1).adapt)(params, *support)
         np.testing.assert_allclose(state["head/bias"], start["head/bias"] - 0.2 * (p - onehot).mean(axis=0), rtol=1e-9)
         assert float(jnp.abs(state["net/layers.0.weight"] - params["net/layers.0.weight"]).max()) > 0
 
@@ -70,11 +78,12 @@ def test_any_number_of_classes_and_masked_rows() -> None:
     spec, net, support, _ = problem(3)
     rule = ProtoMaml(net, 3, 2)
     wide = dataclasses.replace(rule, ways=7)
-    one, other = rule.init(KEY, spec), wide.init(KEY, Spec((3,), 7))
+    one = jax.jit(rule.init, static_argnums=1)(KEY, spec)
+    other = jax.eval_shape(lambda: wide.init(KEY, Spec((3,), 7)))
     assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in other.items()}
     masked_rows_count_for_nothing(rule, spec, support)
     nothing = TaskRows(support.x.astype(jnp.float32), support.y, jnp.zeros(6, bool))
-    even = rule.predict(one, rule.adapt(one, *nothing), nothing.x).value
+    even = predicted(rule, one, nothing, nothing.x)
     np.testing.assert_array_equal(even, np.zeros((6, 3)))
     with pytest.raises(PriorMismatchError, match="PerParameterSGD learns 'rate/head/weight' for the last layer"):
         ProtoMaml(net, 3, 2, PerParameterSGD()).init(KEY, spec)

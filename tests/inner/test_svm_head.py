@@ -18,6 +18,7 @@ from upstairs.outer.loop import run
 from upstairs.outer.optimiser import Optimiser
 from upstairs.outer.scan import ScanStepper
 
+KEY = jax.random.key(0)
 NET = NetSpec("mlp", (3,), (4,), 5, "tanh", True)
 RNG = np.random.default_rng(0)
 X, X_NEW = RNG.normal(size=(9, 3)), RNG.normal(size=(4, 3))
@@ -26,7 +27,8 @@ MASK = np.arange(9) < 7  # four, two and one rows
 
 
 def _params(head: SvmHead) -> dict[str, jax.Array]:
-    params = {k: jnp.asarray(v, jnp.float64) for k, v in head.init(jax.random.key(0), Spec((3,), 3)).items()}
+    init = jax.jit(head.init, static_argnums=1)
+    params = {k: jnp.asarray(v, jnp.float64) for k, v in init(jax.random.key(0), Spec((3,), 3)).items()}
     noisy = np.random.default_rng(1)
     return {k: v + 0.3 * noisy.normal(size=v.shape) for k, v in params.items()}
 
@@ -54,7 +56,7 @@ def test_gradients_are_central_differences_and_states_are_right(kernel: str) -> 
             assert float((gradient[name] * direction).sum()) == pytest.approx(expected, rel=1e-5, abs=1e-8), name
 
         net = {k[4:]: v for k, v in params.items() if k.startswith("net/")}
-        known, asked = np.asarray(NET(net, jnp.asarray(X[:7]))), np.asarray(NET(net, jnp.asarray(X_NEW)))
+        known, asked = np.split(np.asarray(jax.jit(NET)(net, jnp.asarray(np.concatenate([X[:7], X_NEW])))), [7])
 
         def similar(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             if kernel == "linear":
@@ -62,7 +64,7 @@ def test_gradients_are_central_differences_and_states_are_right(kernel: str) -> 
             return np.exp(-0.5 * ((a[:, None] - b) ** 2).sum(axis=2) / np.exp(2 * params["width"]))
 
         matrix, target = similar(known, known) + 0.5 * np.eye(7), np.eye(3)[Y[:7]].T
-        alpha = solve_dual(*map(jnp.asarray, (matrix, np.exp(params["cost"]), target, np.ones((3, 7), bool))))
+        alpha = jax.jit(solve_dual)(*map(jnp.asarray, (matrix, np.exp(params["cost"]), target, np.ones((3, 7), bool))))
         expected = np.exp(params["scale"]) * similar(asked, known) @ np.asarray(alpha).T
         np.testing.assert_allclose(logits.value[:, :3], expected, rtol=1e-7, atol=1e-9)
         np.testing.assert_array_equal(logits.value[:, 3], params["absent"])
@@ -71,7 +73,9 @@ def test_gradients_are_central_differences_and_states_are_right(kernel: str) -> 
             np.testing.assert_array_equal(state["support"][7:], 0.0)
         # no rows: every class is as probable
         nothing = TaskRows(rows.x, rows.y, jnp.zeros(9, bool))
-        prior = head.predict(params, head.adapt(params, *nothing), new.x).value
+        prior = jax.jit(lambda params, rows: head.predict(params, head.adapt(params, *rows), new.x).value)(
+            params, nothing
+        )
         np.testing.assert_array_equal(prior, float(params["absent"]))
 
 
@@ -96,7 +100,9 @@ def test_params_do_not_depend_on_the_number_of_classes() -> None:
         shapes = [
             {
                 name: array.shape
-                for name, array in SvmHead(NET, ways, kernel).init(jax.random.key(0), Spec((3,))).items()
+                for name, array in jax.eval_shape(
+                    lambda key, w=ways, k=kernel: SvmHead(NET, w, k).init(key, Spec((3,))), KEY
+                ).items()
             }
             for ways in (2, 7)
         ]

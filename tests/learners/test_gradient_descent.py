@@ -85,11 +85,13 @@ def test_penalties_are_learned_through_the_solution():
 
 
 def test_a_resumed_training_is_the_same(tmp_path):
+    problems = bowls()
+
     def fit(steps, folder):
         training = up.Training(steps=steps, rate=0.1, batch=4, checkpoint=folder, checkpoint_seconds=0)
         return (
             up.MetaGradientDescent("network", steps=4, options={"width": 3, "bend": 0}, training=training)
-            .meta_fit(bowls())
+            .meta_fit(problems)
             .prior_
         )
 

@@ -11,8 +11,8 @@ import pytest
 
 from upstairs.errors import PriorMismatchError
 from upstairs.learners.networks import asked_net, net_for, net_from, net_settings
-from upstairs.values import restored, stored
 from upstairs.nets import NetSpec
+from upstairs.values import restored, stored
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,16 @@ PLAIN = [
     up.PriorNeuralNetworkRegressor(),
     up.PriorNeuralNetworkClassifier(),
     up.PriorNeuralNetworkClassifier(method="prototype"),
+    up.PriorGradientDescentRegressor(),
+    up.PriorGradientDescentClassifier(),
 ]
 META = up.MetaNeuralNetwork(prior_mean="linear")
+DESCENT = up.MetaGradientDescent(steps=2, training=up.Training(steps=5))
 WITH_PRIOR = [
     PriorDouble(up.PriorNeuralNetworkRegressor(), PriorShelf(META, "regression")),
     PriorDouble(up.PriorNeuralNetworkClassifier(), PriorShelf(META, "shared")),
     PriorDouble(up.PriorNeuralNetworkClassifier(), PriorShelf(META, "own")),
+    PriorDouble(up.PriorGradientDescentRegressor(), PriorShelf(DESCENT, "regression")),
 ]
 
 
@@ -34,7 +38,8 @@ ONE_LABEL = {
 @pytest.fixture(autouse=True)
 def _constructors_take_anything(monkeypatch):
     """Arguments are validated in ``fit``; the run-time type checks of the test suite would refuse them before."""
-    for cls in (up.PriorNeuralNetworkRegressor, up.PriorNeuralNetworkClassifier, PriorDouble):
+    named = [type(estimator) for estimator in PLAIN]
+    for cls in {*named, PriorDouble}:
         monkeypatch.setattr(cls, "__init__", inspect.unwrap(cls.__init__))
 
 

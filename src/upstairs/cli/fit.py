@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,7 @@ class Learner(StrEnum):
     """Families of learners."""
 
     neural_network = "neural-network"
+    gradient_descent = "gradient-descent"
 
 
 class Net(StrEnum):
@@ -96,7 +97,6 @@ def fit(
     from contextlib import nullcontext
 
     from upstairs.cli.common import check_out, read_tasks, say, show, split_names, working
-    from upstairs.learners.neural_network import MetaNeuralNetwork
     from upstairs.learners.registry import save
     from upstairs.outer.training import Training
 
@@ -107,20 +107,40 @@ def fit(
     )
     known = tasks[0].columns
     codes = split_names(categorical, known if isinstance(known, tuple) else ())
-    gradients = method not in ("auto", "bayesian-linear", "prototype") or (method == "prototype" and net is Net.mlp)
+    descent = learner is Learner.gradient_descent
+    if descent and (method != "auto" or prior_mean is not PriorMean.auto):
+        raise ValueError("--method and --prior-mean are for --learner neural-network; leave them out.")
+    gradients = (
+        descent or method not in ("auto", "bayesian-linear", "prototype") or (method == "prototype" and net is Net.mlp)
+    )
     training = None
     if gradients or steps is not None or checkpoint is not None:
         training = Training(steps=steps, checkpoint=checkpoint, progress=gradients and sys.stderr.isatty())
-    meta = MetaNeuralNetwork(
-        method,
-        net=None if net is Net.none else net.value,
-        training=training,
-        prior_mean=prior_mean.value,
-        shots=span,
-        categorical=tuple(codes),
-        guard=guard,
-        random_state=seed,
-    )
+    meta: Any
+    if descent:
+        from upstairs.learners.gradient_descent import MetaGradientDescent
+
+        meta = MetaGradientDescent(
+            model="mlp" if net is Net.mlp else "linear",
+            training=training,
+            shots=span,
+            categorical=tuple(codes),
+            guard=guard,
+            random_state=seed,
+        )
+    else:
+        from upstairs.learners.neural_network import MetaNeuralNetwork
+
+        meta = MetaNeuralNetwork(
+            method,
+            net=None if net is Net.none else net.value,
+            training=training,
+            prior_mean=prior_mean.value,
+            shots=span,
+            categorical=tuple(codes),
+            guard=guard,
+            random_state=seed,
+        )
     with nullcontext() if gradients else working(f"Learning from {len(tasks)} tasks"):
         meta.meta_fit(tasks)
     save(meta, out, resume=resume)

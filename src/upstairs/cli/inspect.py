@@ -63,6 +63,8 @@ def inspect(
 
 def _prior_lines(prior: Any) -> list[tuple[str, str]]:
     settings = prior.settings
+    if settings["kind"] == "loss":
+        return _loss_lines(prior)
     columns = [
         column["name"] + (" (category)" if column["kind"] == "category" else "")
         for column in settings["encoder"]["columns"]
@@ -84,6 +86,23 @@ def _prior_lines(prior: Any) -> list[tuple[str, str]]:
     if settings["classes"]:
         lines.append(("classes", _some([str(label) for label in settings["classes"]])))
     return lines
+
+
+def _loss_lines(prior: Any) -> list[tuple[str, str]]:
+    settings = prior.settings
+    families = [_some([name for name, _ in shapes]) for shapes in settings["shapes"]]
+    drawn = [
+        "as many problems as were needed" if count is None else f"{count} problems"
+        for count in prior.provenance["problems"]
+    ]
+    return [
+        ("hash", prior.hash),
+        ("family", prior.family),
+        ("kind", "losses"),
+        ("rule", f"{settings['descent']['is']}, {settings['steps']} steps"),
+        ("gradient", settings["gradient"]),
+        *(("weights", f"{names}; {said}") for names, said in zip(families, drawn, strict=True)),
+    ]
 
 
 def _network(net: Any) -> str:

@@ -53,8 +53,8 @@ class Anil(TracedRule):
     >>> import jax.numpy as jnp
     >>> from upstairs.nets import NetSpec
     >>> rule = Anil(NetSpec("mlp", (3,), (4,), 1))
-    >>> params = rule.init(jax.random.key(0), Spec((3,)))
-    >>> sorted(rule.adapt(params, jnp.ones((2, 3)), jnp.ones(2), jnp.ones(2, bool)))
+    >>> params = jax.jit(rule.init, static_argnums=1)(jax.random.key(0), Spec((3,)))
+    >>> sorted(jax.jit(rule.adapt)(params, jnp.ones((2, 3)), jnp.ones(2), jnp.ones(2, bool)))
     ['layers.1.bias', 'layers.1.weight']
     """
 

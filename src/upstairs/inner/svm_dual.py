@@ -84,7 +84,7 @@ def solve_dual(
     --------
     Two rows of different classes: the gradient of the cost of margins is zero at ``alpha = 1 / 2``.
 
-    >>> found = solve_dual(2.0 * jnp.eye(2), jnp.array(10.0), jnp.eye(2), jnp.ones((2, 2), bool))
+    >>> found = jax.jit(solve_dual)(2.0 * jnp.eye(2), jnp.array(10.0), jnp.eye(2), jnp.ones((2, 2), bool))
     >>> [[round(value, 3) for value in row] for row in found.tolist()]
     [[0.25, -0.25], [-0.25, 0.25]]
     """

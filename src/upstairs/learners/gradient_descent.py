@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
 from upstairs.learners.base import PriorEstimator
@@ -109,7 +109,7 @@ class MetaGradientDescent(MetaLearner):
         options: Mapping[str, Any] | None = None,
         model: Any = "linear",
         learn_start: Any = "auto",
-        goal: Literal["auto", "query", "support"] = "auto",
+        goal: str = "auto",
         objective: Any = None,
         gradient: str = "auto",
         shortest: int | None = None,

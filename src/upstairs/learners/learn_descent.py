@@ -11,6 +11,7 @@ import numpy as np
 
 from upstairs.errors import TaskError
 from upstairs.learners.descents import gradient_for
+from upstairs.learners.rules import DESCENT
 from upstairs.outer.training import Part, Training, train_in_turns
 from upstairs.prior import Prior
 from upstairs.values import stored
@@ -83,6 +84,8 @@ def learn_on_losses(families: Sequence[Problems], validation: Sequence[Problems]
     outcome = train_in_turns(parts, training, seed=plan.seed, gradient=gradient, title="learning to descend")
     settings: dict[str, Any] = {
         "kind": "loss",
+        "rule": DESCENT,
+        "outer": {"steps": outcome.step, "best_step": outcome.best_step},
         "descent": stored(plan.descent),
         "steps": plan.steps,
         "objective": stored(plan.objective),

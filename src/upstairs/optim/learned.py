@@ -17,7 +17,7 @@ from upstairs.outer.problems import named, unnamed
 from upstairs.prior import Prior
 from upstairs.values import restored
 
-__all__ = ["LearnedState", "from_prior", "run", "transformation"]
+__all__ = ["LearnedState", "from_prior", "rule_of", "run", "transformation"]
 
 
 _ORIGIN = "origin/"
@@ -119,12 +119,27 @@ def from_prior(prior: Prior) -> optax.GradientTransformation:
     PriorMismatchError
         If the prior is of another family.
     """
+    descent, settings = rule_of(prior)
+    return transformation(descent, settings, _part(prior, "penalty"))
+
+
+def rule_of(prior: Prior) -> tuple[Descent, dict[str, np.ndarray]]:
+    """Return the update rule of a prior and what was learned about it.
+
+    Parameters
+    ----------
+    prior : Prior
+
+    Raises
+    ------
+    PriorMismatchError
+        If the prior is of another family.
+    """
     if not isinstance(prior, Prior) or prior.family != "gradient-descent":
-        raise PriorMismatchError(
-            f"from_prior takes the prior of a MetaGradientDescent, but got {prior!r}; pass meta.prior_."
-        )
-    groups = {kind: _part(prior, kind) for kind in ("descent", "penalty")}
-    return transformation(restored(_described(prior)), groups["descent"], groups["penalty"])
+        raise PriorMismatchError(f"This needs the prior of a MetaGradientDescent, but got {prior!r}; pass meta.prior_.")
+    of_losses = prior.settings["kind"] == "loss"
+    described = prior.settings["descent"] if of_losses else prior.settings["options"]["descent"]
+    return restored(described), _part(prior, "descent")
 
 
 def run(
@@ -176,11 +191,6 @@ def run(
 def _part(prior: Prior, kind: str) -> dict[str, np.ndarray]:
     lead = f"params/{kind}/"
     return {name[len(lead) :]: array for name, array in prior.arrays.items() if name.startswith(lead)}
-
-
-def _described(prior: Prior) -> Any:
-    """What a prior says of its update rule, learned on losses or on tasks of rows."""
-    return prior.settings["descent"] if prior.settings["kind"] == "loss" else prior.settings["options"]["descent"]
 
 
 def _check_fits(descent: Descent, weights: Mapping[str, Array], held: Mapping[str, np.ndarray]) -> None:

@@ -70,14 +70,14 @@ class Problems:
                 "Problems: pass either data (one entry a problem along the first axis) or sample (a function of a random key)."
             )
         self.sample = sample
-        self.data = None if data is None else jax.tree.map(np.asarray, data)
+        self.data = None if data is None else jax.tree.map(_held, data)
         sizes = {len(leaf) for leaf in jax.tree.leaves(self.data)} if data is not None else {0}
         if len(sizes) != 1:
             raise TaskError(
                 f"Problems: the arrays of data have {sorted(sizes)} entries along their first axis; they must have the same."
             )
         self.count = None if sample is not None else sizes.pop()
-        self.start = start if callable(start) else jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), start)
+        self.start = start if callable(start) else jax.tree.map(_held, start)
         key = jax.random.key(0)
         weights = jax.eval_shape(start, key) if callable(start) else self.start
         self.tree = jax.tree.structure(weights)
@@ -146,7 +146,7 @@ class Problems:
         >>> [len(family) for family in families]
         [2]
         """
-        start = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), start)
+        start = jax.tree.map(_held, start)
         alike: dict[Any, tuple[Any, list[list[Any]]]] = {}
         for number, function in enumerate(functions):
             try:
@@ -263,6 +263,11 @@ class _Replayed:
 def _lifted(traced: Any) -> tuple[str, list[Any]]:
     """Return what a function does, and the arrays that it holds."""
     return str(traced.jaxpr), list(traced.consts)
+
+
+def _held(leaf: Any) -> np.ndarray:
+    """Keep an array in the precision that JAX computes in."""
+    return np.asarray(jnp.asarray(leaf))
 
 
 def _zeros(leaf: Any) -> Array:

@@ -1,7 +1,8 @@
-"""Results for people: tables."""
+"""Results for people: tables and pictures."""
 
 from __future__ import annotations
 
+from upstairs.report.descent_figures import plot_curves, plot_rates, plot_schedule
 from upstairs.report.tables import (
     candidate_table,
     column_table,
@@ -11,4 +12,14 @@ from upstairs.report.tables import (
     weight_table,
 )
 
-__all__ = ["candidate_table", "column_table", "plain_table", "result_tables", "split_table", "weight_table"]
+__all__ = [
+    "candidate_table",
+    "column_table",
+    "plain_table",
+    "plot_curves",
+    "plot_rates",
+    "plot_schedule",
+    "result_tables",
+    "split_table",
+    "weight_table",
+]

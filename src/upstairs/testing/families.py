@@ -126,10 +126,16 @@ class MetaCase:
 
 
 def framed(task: Task) -> Task:
-    """Return the task with named columns, one of them a category that says nothing about the target."""
+    """Return the task with named columns, one of them a category that says nothing about the target.
+
+    The category takes the place of two columns, as many as it is encoded in, where at least two others remain: what is
+    compiled for the task itself then serves for the framed one.
+    """
     table = task.X if isinstance(task.X, Table) else Table([f"c{n}" for n in range(task.X.shape[1])], list(task.X.T))
     if not table.categorical:
         colour = np.array(["red", "green"], dtype=object)[np.arange(len(task)) % 2]
+        if len(table.names) >= 4:
+            table = table.drop(table.names[-2:])
         table = Table([*table.names, "colour"], [*table.columns, colour])
     return Task(table, task.y, name=task.name, kind=task.kind, group=task.group)
 
