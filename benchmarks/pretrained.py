@@ -162,7 +162,7 @@ def learn(steps: int, batch: int, checkpoint: str | None) -> up.MetaGradientDesc
         rescale=3.0,
         training=up.Training(
             steps=steps,
-            rate=2e-3,
+            rate=7e-4,
             batch=batch,
             task_clip=0.3,
             validate_every=90,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,7 @@ class InContext(TracedRule):
     layers: int = 3
     heads: int = 4
     recut: float = 0.5
+    grows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width < 1 or self.width % self.heads:

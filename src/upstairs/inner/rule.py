@@ -93,6 +93,14 @@ class AdaptationRule(abc.ABC):
         return params
 
     @property
+    def compiles(self) -> bool:
+        """Whether every width of a batch is compiled for itself while padding costs little.
+
+        What replays tasks at many numbers of rows then does best to pad them all to one.
+        """
+        return False
+
+    @property
     def updates(self) -> bool:
         """Whether `update` is offered."""
         return type(self).update is not AdaptationRule.update

@@ -112,6 +112,8 @@ class TracedRule(Trainable):
     """Tasks that the rule is for: a regression, labels that tasks share, labels of a task's own."""
     any_ways: ClassVar[bool] = False
     """Whether params do not depend on the field ``ways``, so that a task may have any number of classes of its own."""
+    grows: ClassVar[bool] = False
+    """Whether the work grows faster than the number of rows, so that padding is dear."""
     features: ClassVar[bool] = False
     """Whether the network gives features for a last layer, and not the predictions themselves."""
 
@@ -197,6 +199,11 @@ class Traced(AdaptationRule):
     rule: TracedRule
     spec: Spec
     own: bool = False
+
+    @property
+    def compiles(self) -> bool:
+        """Whether padding is cheap: not for images, and not where rows look at each other."""
+        return not (self.rule.sequential or self.rule.grows or len(self.spec.inputs) > 1)
 
     def adapt(self, params: Params, support: Rows) -> State:
         """Learn every task of the batch.

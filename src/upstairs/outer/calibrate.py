@@ -61,6 +61,7 @@ def tables_from(
     tables: dict[str, list] = {"sizes": [], "tasks": [], "scores": [], "odds": []}
     tasks = sum(len(part) for _, part in folds)
     repeats = max(2, min(20, draws // max(tasks, 1)))
+    width = _width(rule, folds)
     for size in SIZES:
         scores: list[float] = []
         wins: list[bool] = []
@@ -73,7 +74,7 @@ def tables_from(
             seen += len(usable)
             drawn = [_draw(*part[int(number)], size, rng, ways) for _ in range(repeats) for number in usable]
             support, query = (
-                Rows(*pad([pair[side] for pair in drawn], rows)) for side, rows in ((0, size), (1, QUERIES))
+                Rows(*pad([pair[side] for pair in drawn], rows)) for side, rows in ((0, width or size), (1, QUERIES))
             )
             state = rule.adapt(params, support)
             scores += rule.evidence(params, support, state).tolist()
@@ -119,6 +120,7 @@ def interval_factors(
         than `FEWEST` validation tasks at every number of rows.
     """
     sizes, factors = [], []
+    width = _width(rule, folds)
     for size in SIZES:
         reach: list[np.ndarray] = []
         weight: list[np.ndarray] = []
@@ -132,7 +134,7 @@ def interval_factors(
             repeats = max(1, min(8, DRAWS // len(usable)))
             drawn = [_draw(*part[int(number)], size, rng, 1) for _ in range(repeats) for number in usable]
             support, query = (
-                Rows(*pad([pair[side] for pair in drawn], rows)) for side, rows in ((0, size), (1, QUERIES))
+                Rows(*pad([pair[side] for pair in drawn], rows)) for side, rows in ((0, width or size), (1, QUERIES))
             )
             predicted = rule.predict_real(params, rule.adapt(params, support), query)
             assert isinstance(predicted, Gaussian), "intervals are for a regression"
@@ -191,6 +193,12 @@ def _share_below(
 
 
 _Part = tuple[np.ndarray, np.ndarray]
+
+
+def _width(rule: AdaptationRule, folds: Sequence[tuple[Params, Sequence[_Part]]]) -> int | None:
+    """Rows that all sizes are padded to, where every width is compiled for itself; None: each has its own."""
+    longest = max((len(y) for _, part in folds for _, y in part), default=0)
+    return max((size for size in SIZES if size < longest), default=None) if rule.compiles else None
 
 
 def _draw(
