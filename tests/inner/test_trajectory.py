@@ -33,6 +33,7 @@ def test_an_objective_counts_as_it_says():
     assert float(Objective("mean", "loss")(losses, 2)) == 1.5
     assert float(Objective("last", "relative")(jnp.array([-2.0, -3.0]))) == 0.5
     np.testing.assert_allclose(float(Objective("last", "log")(losses, 1)), np.log(2.0), rtol=1e-6)
+    np.testing.assert_allclose(float(Objective("last", "log", floor=0.5)(losses, 1)), np.log(4.0), rtol=1e-6)
     slope = jax.grad(lambda last: Objective()(jnp.array([4.0, 2.0, 1.0, 1.0]).at[3].set(last)))
     assert float(slope(1.0)) > 0.0
     assert float(slope(jnp.inf)) == 0.0

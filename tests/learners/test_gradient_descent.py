@@ -98,6 +98,13 @@ def test_a_resumed_training_is_the_same(tmp_path):
     assert fit(12, tmp_path / "one") == fit(12, tmp_path / "one") == fit(12, tmp_path / "two")
 
 
+def test_a_learned_start_begins_where_problems_start():
+    data = np.linspace(0.5, 1.5, 6).astype(np.float32)
+    problems = Problems(lambda w, d: (d * jnp.square(w - 3.0)).sum(), data, start=jnp.full(2, 7.0))
+    meta = up.MetaGradientDescent("sgd", steps=2, learn_start=True, training=up.Training(steps=1, rate=1e-9))
+    np.testing.assert_allclose(meta.meta_fit(problems).prior_.arrays["params/start/weights"], 7.0, rtol=1e-6)
+
+
 def test_priors_on_losses_survive_a_folder(tmp_path):
     meta = up.MetaGradientDescent("adam", steps=4, training=SHORT).meta_fit(bowls())
     up.save(meta, tmp_path / "prior")

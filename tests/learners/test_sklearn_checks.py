@@ -20,7 +20,7 @@ PLAIN = [
     up.PriorGradientDescentClassifier(),
 ]
 META = up.MetaNeuralNetwork(prior_mean="linear")
-DESCENT = up.MetaGradientDescent(steps=2, training=up.Training(steps=5))
+DESCENT = up.MetaGradientDescent(steps=2, training=up.Training(steps=150))
 WITH_PRIOR = [
     PriorDouble(up.PriorNeuralNetworkRegressor(), PriorShelf(META, "regression")),
     PriorDouble(up.PriorNeuralNetworkClassifier(), PriorShelf(META, "shared")),

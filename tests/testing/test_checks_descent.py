@@ -5,7 +5,7 @@ from __future__ import annotations
 import upstairs as up
 from upstairs.testing import cases_for, parametrize_with_meta_checks
 
-META = up.MetaGradientDescent(steps=5, training=up.Training(steps=400))
+META = up.MetaGradientDescent(steps=3, training=up.Training(steps=400))
 FIXED = {"check_other_ways": "the number of classes is that of the model's outputs"}
 SURE = {
     "check_does_no_harm": "as for 'maml': the trained model is too sure of itself on unrelated tasks, and guard leaves more than 1.05"

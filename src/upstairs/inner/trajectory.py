@@ -137,6 +137,9 @@ class Objective:
     cap : float
         Most that one step counts (for "relative" and "loss"), so that a run that explodes is bad and nothing more. A
         loss that is not finite counts as the cap.
+    floor : float
+        For "log": the share of the loss at the start that is added to every loss before the log is taken, so that
+        digits beyond it count for little. 0: all digits count.
 
     Examples
     --------
@@ -148,6 +151,7 @@ class Objective:
     over: Literal["mean", "last"] = "mean"
     measure: Literal["relative", "log", "loss"] = "relative"
     cap: float = 10.0
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (("over", ("mean", "last")), ("measure", ("relative", "log", "loss"))):
@@ -157,6 +161,8 @@ class Objective:
                 )
         if not self.cap > 0:
             raise ValueError(f"Objective: cap must be a positive number, but is {self.cap!r}.")
+        if not self.floor >= 0:
+            raise ValueError(f"Objective: floor must be a share of at least 0, but is {self.floor!r}.")
 
     def __call__(self, losses: Float[Array, " step"], horizon: Any = None) -> Float[Array, ""]:
         """Judge a run.
@@ -180,10 +186,11 @@ class Objective:
         """What losses count for in a run that starts at the loss ``first``."""
         finite = jnp.isfinite(losses)
         held = jnp.where(finite, losses, 0.0)
+        size = jax.lax.stop_gradient(jnp.abs(first))
         if self.measure == "log":
             most = jnp.asarray(1e12, losses.dtype)
-            return jnp.log(jnp.where(finite, jnp.clip(held, jnp.finfo(losses.dtype).tiny, most), most))
+            held = jnp.clip(held, jnp.finfo(losses.dtype).tiny, most) + self.floor * size
+            return jnp.log(jnp.where(finite, held, most))
         if self.measure == "relative":
-            size = jax.lax.stop_gradient(jnp.abs(first))
             held = 1.0 + (held - jax.lax.stop_gradient(first)) / jnp.maximum(size, jnp.finfo(losses.dtype).tiny)
         return jnp.where(finite, jnp.minimum(held, self.cap), self.cap)

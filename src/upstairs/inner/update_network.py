@@ -41,7 +41,8 @@ class UpdateNetwork(Descent):
     running means with decays .5, .9 and .99, each divided by the root of the running mean of squares as in Adam. It also
     says how far to trust the limited-memory BFGS direction of the last steps, and how long a step along it may be. For
     every weight the *bender* sees the four directions, the weight, and four numbers from the controller, and adds a
-    little. All inputs are ratios inside a tensor, so that multiplying the loss by a number changes nothing. Before
+    little. All inputs are ratios inside a tensor, so that multiplying the loss by a number changes nothing. Entries of a
+    gradient that are not finite count as zero. Before
     learning both networks say nothing, and the rule is half Adam, half quasi-Newton (``pairs=0``: Adam).
 
     Departures from the papers: what is learned per coordinate is a small correction; most is learned per tensor, from
@@ -131,6 +132,7 @@ class UpdateNetwork(Descent):
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Make one step."""
         slope, place = _flat(gradient), _flat(weights)
+        slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
         parts = _Parts([weights[name].size for name in sorted(weights)])
         step = memory["step"] + 1
         time = step.astype(slope.dtype)
@@ -250,7 +252,7 @@ def _trusting(
 
     The direction counts as a constant: its own derivatives are wild where it is not to be trusted.
     """
-    straight = jax.lax.stop_gradient(straight)
+    straight = jax.lax.stop_gradient(jnp.where(jnp.isfinite(straight).all(), straight, 0.0))
     size, usual, last = (jnp.sqrt(jnp.square(a).sum() + _TINY) for a in (straight, change, memory["change"]))
     trust, reach = said.mean(axis=0)
     longest = jnp.exp(3.0 * jnp.tanh(reach)) * jax.lax.stop_gradient(jnp.maximum(last, usual))

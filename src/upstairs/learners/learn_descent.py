@@ -18,6 +18,7 @@ from upstairs.values import stored
 
 if TYPE_CHECKING:
     from upstairs.inner.descent import Descent
+    from upstairs.inner.loss_descent import LossDescent
     from upstairs.inner.trajectory import Objective
     from upstairs.outer.problems import Problems
 
@@ -136,4 +137,18 @@ def _part(problems: Problems, judges: Problems | None, plan: DescentPlan, traini
     batch = training.batch if fit.count is None else min(training.batch, fit.count)
     many = 64 if judges.count is None else min(64, judges.count)
     judge_rule = dataclasses.replace(rule, loss=judges.loss, judge=judges.judge, name=judges.name)
-    return Part(rule, fit.shapes, fit.draw(batch), fit.arrays(), (judges.draw(many), judges.arrays()), judge_rule)
+    validation = judges.draw(many), judges.arrays()
+    return Part(rule, fit.shapes, fit.draw(batch), fit.arrays(), validation, judge_rule, _first(rule, fit, plan.seed))
+
+
+def _first(rule: LossDescent, problems: Problems, seed: int) -> dict[str, np.ndarray] | None:
+    """Params before learning where the start is learned: it begins at the one that the problems have."""
+    if not rule.learn_start:
+        return None
+    import jax
+
+    from upstairs.outer.problems import named
+
+    start = problems.start(jax.random.key(seed)) if callable(problems.start) else problems.start
+    params = {name: np.asarray(array) for name, array in rule.init(jax.random.key(seed)).items()}
+    return params | {f"start/{name}": np.asarray(array) for name, array in named(start).items()}

@@ -217,8 +217,8 @@ def train(
     """
     assert training.steps is not None
     assert training.rate is not None
-    part = Part(rule, spec, draw, data, validation, judge_rule)
-    stepper, memory = _fitting(part, training, seed, start, names, gradient)
+    part = Part(rule, spec, draw, data, validation, judge_rule, start)
+    stepper, memory = _fitting(part, training, seed, names, gradient)
     return _made(stepper, memory, training, validation is not None, monitor, title)
 
 
@@ -240,7 +240,7 @@ def train_in_turns(
     """
     from upstairs.outer.turns import Turns
 
-    fitted = [_fitting(part, training, seed, None, None, gradient) for part in parts]
+    fitted = [_fitting(part, training, seed, None, gradient) for part in parts]
     known = [memory for _, memory in fitted if memory is not None]
     turns = Turns([stepper for stepper, _ in fitted])
     watched = any(part.validation is not None for part in parts)
@@ -256,6 +256,7 @@ class Part(NamedTuple):
     data: Mapping[str, Any]
     validation: tuple[Draw, Mapping[str, Any]] | None = None
     judge_rule: Trainable | None = None
+    start: Mapping[str, np.ndarray] | None = None
 
 
 def _made(
@@ -298,7 +299,6 @@ def _fitting(
     part: Part,
     training: Training,
     seed: int,
-    start: Mapping[str, np.ndarray] | None,
     names: Sequence[str] | None,
     gradient: Estimator | Windows | None,
 ) -> tuple[ScanStepper, int | None]:
@@ -320,7 +320,7 @@ def _fitting(
             validation=part.validation,
             judge_rule=part.judge_rule,
             seed=seed,
-            start=start,
+            start=part.start,
             names=names,
             steps=training.steps,
             microbatch=at_once if at_once < most else None,
