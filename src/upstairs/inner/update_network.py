@@ -115,14 +115,14 @@ class UpdateNetwork(Descent):
         return found
 
     def init(self, settings: Weights, weights: Weights) -> dict[str, Array]:
-        """Means, squares, last gradient and last step are zero."""
+        """Means, squares and last gradient are zero; the place is known."""
         flat = _flat(weights)
         pairs = {name: jnp.zeros((self.pairs, flat.size), flat.dtype) for name in ("moves", "yields") if self.pairs}
         return pairs | {
             "means": jnp.zeros((len(_DECAYS), flat.size), flat.dtype),
             "squares": jnp.zeros_like(flat),
             "gradient": jnp.zeros_like(flat),
-            "change": jnp.zeros_like(flat),
+            "place": flat,
             "factor": jnp.zeros(len(weights), flat.dtype),
             "step": jnp.zeros((), jnp.int32),
         }
@@ -134,6 +134,7 @@ class UpdateNetwork(Descent):
         slope, place = _flat(gradient), _flat(weights)
         slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
         parts = _Parts([weights[name].size for name in sorted(weights)])
+        moved = place - memory["place"]  # not what was asked for: others may have scaled or clipped it
         step = memory["step"] + 1
         time = step.astype(slope.dtype)
         decays = jnp.asarray(_DECAYS, slope.dtype)[:, None]
@@ -142,8 +143,8 @@ class UpdateNetwork(Descent):
         spread = jnp.sqrt(squares / (1.0 - _SECOND**time) + _TINY)
         directions = jnp.concatenate([slope[None], means / (1.0 - decays**time)]) / spread
 
-        told = _controls(settings, parts, slope, memory, means, squares / (1.0 - _SECOND**time), place, time)
-        hidden, out = told
+        rows = jnp.stack([slope, memory["gradient"], moved, slope - memory["gradient"], means[1], means[2]])
+        hidden, out = _controls(settings, parts, rows, squares / (1.0 - _SECOND**time), time)
         factor = jnp.clip(memory["factor"] + jnp.tanh(out[:, 0]), -_EDGE, _EDGE)
         rate = jnp.exp(settings["rate"] + factor + jnp.tanh(out[:, 1]))
         mix = jnp.asarray(_BASE, slope.dtype) + out[:, 2:6]
@@ -158,13 +159,13 @@ class UpdateNetwork(Descent):
         change = -parts.spread(rate) * along
         pairs: dict[str, Array] = {}
         if self.pairs:
-            pairs = _remembered(memory, slope)
-            change = _trusting(quasi_newton(slope, pairs["moves"], pairs["yields"]), change, memory, out[:, 6:])
+            pairs = _remembered(memory, moved, slope)
+            change = _trusting(quasi_newton(slope, pairs["moves"], pairs["yields"]), change, moved, out[:, 6:])
         new = {
             "means": means,
             "squares": squares,
             "gradient": slope,
-            "change": change,
+            "place": place,
             "factor": factor,
             "step": step,
         } | pairs
@@ -195,18 +196,12 @@ class _Parts:
 
 
 def _controls(
-    settings: Weights,
-    parts: _Parts,
-    slope: Array,
-    memory: Weights,
-    means: Array,
-    squares: Array,
-    place: Array,
-    time: Array,
+    settings: Weights, parts: _Parts, rows: Float[Array, "row weight"], squares: Array, time: Array
 ) -> tuple[Float[Array, "part width"], Float[Array, "part out"]]:
-    """Signals of every tensor through the controller: its hidden units, and what it says."""
-    before, change = memory["gradient"], memory["change"]
-    rows = jnp.stack([slope, before, change, slope - before, means[1], means[2], place])
+    """Signals of every tensor through the controller: its hidden units, and what it says.
+
+    ``rows`` are the gradient, the last one, the last move, how the gradient changed, and two running means.
+    """
     gram = parts.sum(rows[:, None] * rows[None])  # (part, row, row): every inner product at once
     length = jnp.sqrt(jnp.diagonal(gram, axis1=1, axis2=2) + _TINY)
 
@@ -230,7 +225,7 @@ def _controls(
         ],
         axis=1,
     )
-    clock = jnp.tanh(time / jnp.asarray(_TIMES, slope.dtype) - 1.0)
+    clock = jnp.tanh(time / jnp.asarray(_TIMES, rows.dtype) - 1.0)
     common = jnp.concatenate([signals.mean(axis=0), clock])
     hidden: Any = jnp.concatenate([signals, jnp.broadcast_to(common, (len(signals), common.size))], axis=1)
     for layer in ("control/0", "control/1"):
@@ -238,22 +233,22 @@ def _controls(
     return hidden, hidden @ settings["control/2/weight"] + settings["control/2/bias"]
 
 
-def _remembered(memory: Weights, slope: Array) -> dict[str, Array]:
-    """Put the last step and what it did to the gradient in front of the earlier ones."""
-    new = {"moves": memory["change"], "yields": slope - memory["gradient"]}
+def _remembered(memory: Weights, moved: Array, slope: Array) -> dict[str, Array]:
+    """Put the last move and what it did to the gradient in front of the earlier ones."""
+    new = {"moves": moved, "yields": slope - memory["gradient"]}
     known = (memory["step"] > 0).astype(slope.dtype)
     return {name: jnp.concatenate([known * row[None], memory[name][:-1]]) for name, row in new.items()}
 
 
 def _trusting(
-    straight: Float[Array, " weight"], change: Array, memory: Weights, said: Float[Array, "part 2"]
+    straight: Float[Array, " weight"], change: Array, moved: Array, said: Float[Array, "part 2"]
 ) -> Float[Array, " weight"]:
     """Mix a quasi-Newton direction into a change, as far as the controller trusts it and no longer than it allows.
 
     The direction counts as a constant: its own derivatives are wild where it is not to be trusted.
     """
     straight = jax.lax.stop_gradient(jnp.where(jnp.isfinite(straight).all(), straight, 0.0))
-    size, usual, last = (jnp.sqrt(jnp.square(a).sum() + _TINY) for a in (straight, change, memory["change"]))
+    size, usual, last = (jnp.sqrt(jnp.square(a).sum() + _TINY) for a in (straight, change, moved))
     trust, reach = said.mean(axis=0)
     longest = jnp.exp(3.0 * jnp.tanh(reach)) * jax.lax.stop_gradient(jnp.maximum(last, usual))
     trusted = jnp.where(size > 2.0 * _TINY**0.5, jax.nn.sigmoid(trust + _TRUST), 0.0)
