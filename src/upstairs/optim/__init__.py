@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from upstairs.inner.update_network import UpdateNetwork
     from upstairs.optim.hypergradient import hypergradient_adam, hypergradient_sgd
     from upstairs.optim.learned import from_prior, run, transformation
-    from upstairs.optim.pretrained import PRETRAINED, pretrained
+    from upstairs.optim.shipped import PRETRAINED, pretrained
     from upstairs.outer.problems import Problems
 
 _PLACES = {
-    "PRETRAINED": "upstairs.optim.pretrained",
+    "PRETRAINED": "upstairs.optim.shipped",
     "SGD": "upstairs.inner.descent",
     "Adam": "upstairs.inner.descent",
     "Descent": "upstairs.inner.descent",
@@ -32,7 +32,7 @@ _PLACES = {
     "from_prior": "upstairs.optim.learned",
     "hypergradient_adam": "upstairs.optim.hypergradient",
     "hypergradient_sgd": "upstairs.optim.hypergradient",
-    "pretrained": "upstairs.optim.pretrained",
+    "pretrained": "upstairs.optim.shipped",
     "run": "upstairs.optim.learned",
     "transformation": "upstairs.optim.learned",
 }
