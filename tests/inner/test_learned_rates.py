@@ -56,7 +56,7 @@ def path_of_optax(rule, weights, steps=4):
         (UpdateNetwork(0.1, pairs=0, bend=0), optax.adam(0.1, b2=0.999)),
         (UpdateNetwork(0.1, pairs=0, bend=3), optax.adam(0.1, b2=0.999)),
     ],
-    ids=str,
+    ids=lambda held: type(held).__name__ if isinstance(held, Descent) else "",
 )
 def test_before_learning_it_is_the_usual_rule(rule, usual):
     mine = jax.jit(lambda weights: path(rule, rule.settings(weights), weights))(start())
