@@ -80,6 +80,7 @@ def share(value: float) -> float:
 
     Examples
     --------
+    >>> import jax
     >>> round(float(jax.nn.sigmoid(share(0.9))), 6)
     0.9
     """

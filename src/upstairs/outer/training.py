@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
@@ -218,7 +219,8 @@ def train(
     assert training.steps is not None
     assert training.rate is not None
     part = Part(rule, spec, draw, data, validation, judge_rule, start)
-    stepper, memory = _fitting(part, training, seed, names, gradient)
+    make, most = _maker(part, training, seed, names, gradient)
+    stepper, memory = _fitting(make, training, most)
     return _made(stepper, memory, training, validation is not None, monitor, title)
 
 
@@ -240,7 +242,8 @@ def train_in_turns(
     """
     from upstairs.outer.turns import Turns
 
-    fitted = [_fitting(part, training, seed, None, gradient) for part in parts]
+    made = [_maker(part, training, seed, None, gradient) for part in parts]
+    fitted = [_fitting(make, training, most) for make, most in made]
     known = [memory for _, memory in fitted if memory is not None]
     turns = Turns([stepper for stepper, _ in fitted])
     watched = any(part.validation is not None for part in parts)
@@ -295,37 +298,39 @@ def _made(
         return go(telling(bar, training.callback))
 
 
-def _fitting(
-    part: Part,
-    training: Training,
-    seed: int,
-    names: Sequence[str] | None,
-    gradient: Estimator | Windows | None,
-) -> tuple[ScanStepper, int | None]:
-    """Halve the tasks that are computed at once until they fit; return their memory too."""
-    from upstairs.outer.memory import available, said
+def _maker(
+    part: Part, training: Training, seed: int, names: Sequence[str] | None, gradient: Estimator | Windows | None
+) -> tuple[Callable[..., ScanStepper], int]:
+    """Return what makes the stepper of a part for so many tasks at once, and the most there can be."""
     from upstairs.outer.scan import ScanStepper
 
+    make = functools.partial(
+        ScanStepper,
+        part.rule,
+        part.spec,
+        part.draw,
+        part.data,
+        optimiser=training.optimiser or Optimiser("adam", training.rate or 0.0, "cosine", training.steps or 0),
+        task_clip=training.task_clip,
+        validation=part.validation,
+        judge_rule=part.judge_rule,
+        seed=seed,
+        start=part.start,
+        names=names,
+        steps=training.steps,
+        gradient=gradient,
+    )
+    return make, 1 if part.rule.sequential else part.draw.batch
+
+
+def _fitting(make: Callable[..., ScanStepper], training: Training, most: int) -> tuple[ScanStepper, int | None]:
+    """Halve the tasks (at ``most`` so many) that are computed at once until they fit; return their memory too."""
+    from upstairs.outer.memory import available, said
+
     limit = available() if training.memory_limit is None else training.memory_limit * 1e9
-    most = 1 if part.rule.sequential else part.draw.batch
     at_once = min(training.microbatch or most, most)
     while True:
-        stepper = ScanStepper(
-            part.rule,
-            part.spec,
-            part.draw,
-            part.data,
-            optimiser=training.optimiser or Optimiser("adam", training.rate or 0.0, "cosine", training.steps or 0),
-            task_clip=training.task_clip,
-            validation=part.validation,
-            judge_rule=part.judge_rule,
-            seed=seed,
-            start=part.start,
-            names=names,
-            steps=training.steps,
-            microbatch=at_once if at_once < most else None,
-            gradient=gradient,
-        )
+        stepper = make(microbatch=at_once if at_once < most else None)
         memory = stepper.memory()
         if memory is None or limit is None or memory <= limit:
             return stepper, memory
