@@ -135,7 +135,8 @@ def test_forward_mode_needs_little_memory_over_many_steps():
 
 def test_what_is_stretched_is_the_same_problem():
     """In other units the loss of the same place is another multiple of what it was, the same for every place."""
-    rule = LossDescent(loss, SHAPES, LearnedSGD(0.1, momentum=None, per="array"), 3, None, LAST, rescale=4.0, name=3)
+    descent = LearnedSGD(0.1, momentum=None, per="array")
+    rule = LossDescent(loss, SHAPES, descent, 3, None, LAST, rescale=4.0, name=3, judge=judge)
     task = problem()
     moved, stretched = rule._stretched(task, KEY)
     units = {name: task.start[name] / moved.start[name] for name in task.start}
@@ -145,7 +146,8 @@ def test_what_is_stretched_is_the_same_problem():
         there = {name: factor * array for name, array in moved.start.items()}
         as_was = {name: units[name] * array for name, array in there.items()}
         heights.append(stretched.loss(there, task.data, KEY) / loss(as_was, task.data, KEY))
-    np.testing.assert_allclose(heights[0], heights[1], rtol=1e-4)
+        heights.append(stretched.judge(there, task.data, KEY) / judge(as_was, task.data, KEY))
+    np.testing.assert_allclose(heights, heights[0], rtol=1e-4)
     assert not np.isclose(heights[0], 1.0)
 
 

@@ -211,7 +211,10 @@ class LossDescent(Unrolled):
         by = {name: draws[place] for place, name in enumerate(task.start)}
         start = {name: array / by[name] for name, array in task.start.items()}
 
-        def loss(weights: Any, data: Any, key: Any) -> Any:
-            return draws[-1] * self.loss({name: array * by[name] for name, array in weights.items()}, data, key)
+        def in_units(function: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+            return lambda weights, data, key: (
+                draws[-1] * function({name: array * by[name] for name, array in weights.items()}, data, key)
+            )
 
-        return Problem(task.data, start), replace(self, loss=loss)
+        judge = None if self.judge is None else in_units(self.judge)
+        return Problem(task.data, start), replace(self, loss=in_units(self.loss), judge=judge)
