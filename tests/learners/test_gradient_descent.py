@@ -112,8 +112,16 @@ def test_priors_on_losses_survive_a_folder(tmp_path):
     assert again.prior_ == meta.prior_
     loss = lambda w: jnp.square(w - 1.0).sum()  # noqa: E731
     np.testing.assert_array_equal(again.descend(loss, jnp.zeros(3))[1], meta.descend(loss, jnp.zeros(3))[1])
-    with pytest.raises(up.PriorMismatchError, match="learned on losses"):
-        meta.learner()
+    for refused in (meta.learner, meta.adapt_zero):
+        with pytest.raises(up.PriorMismatchError, match="learned on losses"):
+            refused()
+    tasks = up.tasks.synthetic.SharedSubspace().sample(5, 10, random_state=0)
+    with pytest.raises(up.PriorMismatchError, match="meta_fit on all losses again"):
+        meta.meta_partial_fit(tasks)
+    with pytest.raises(up.TaskError, match="tasks are losses, but validation is a TaskSet"):
+        meta.meta_fit(bowls(), validation=tasks)
+    with pytest.raises(up.TaskError, match="start is for a list of functions"):
+        meta.meta_fit(tasks, start=jnp.zeros(3))
 
 
 def test_rows_are_learned_stored_and_read(rows, tmp_path):

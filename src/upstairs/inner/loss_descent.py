@@ -122,7 +122,8 @@ class LossDescent(Unrolled):
             raise ValueError(f"LossDescent: penalty must be a positive number or None, but is {self.penalty!r}.")
         if self.penalty is not None and self.judge is None:
             raise ValueError(
-                "LossDescent: a penalty is learned by what runs are judged by, and the loss alone would make it nothing; pass judge."
+                "LossDescent: a penalty is learned by what runs are judged by, and the loss alone would make it nothing; "
+                "pass judge= to Problems."
             )
         if self.implicit and (self.penalty is None or self.objective.over != "last"):
             raise ValueError(

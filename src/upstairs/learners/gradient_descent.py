@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
+from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.descents import descent_for, gradient_for
 from upstairs.learners.learn import Plan, shot_range
@@ -65,9 +65,10 @@ class MetaGradientDescent(MetaLearner):
         What a run counts for, for losses and for the goal "support". None: for losses the mean after the start, as a
         share of the loss there; for rows the last.
     gradient : {"auto", "reverse", "forward", "truncated", "es", "nres", "pes", "implicit"}
-        How the gradient over a run comes about. "auto": forward mode for a handful of numbers and long runs, reverse
-        mode up to a few hundred steps, evolution strategies beyond. "implicit": that of the solution, by ``penalty`` and
-        start alone, where the steps solve the problem and the rule is given. ``prior_.settings["choice"]`` says which.
+        How the gradient over a run comes about. "auto": reverse mode for tasks of rows; for losses forward mode for a
+        handful of numbers and long runs, reverse mode up to a few hundred steps, evolution strategies beyond.
+        "implicit": that of the solution, by ``penalty`` and start alone, where the steps solve the problem and the rule
+        is given. ``prior_.settings["choice"]`` says which was taken for losses.
     shortest : int, optional
         In training, judge each run at a step drawn from here to ``steps``. None: at ``steps``. (Losses.)
     first_order : bool
@@ -167,9 +168,16 @@ class MetaGradientDescent(MetaLearner):
         """
         families = _losses(tasks, start, "tasks")
         if families is None:
+            if start is not None:
+                raise TaskError("start is for a list of functions, but tasks are no functions; leave start= out.")
             return super().meta_fit(tasks, validation=validation)
         judges = None if validation is None else _losses(validation, start, "validation")
+        if validation is not None and judges is None:
+            raise TaskError(
+                f"tasks are losses, but validation is a {type(validation).__name__}; pass Problems or a list of functions."
+            )
         self.prior_ = learn_on_losses(families, judges, self._loss_plan())
+        self.__dict__.pop("seen_", None)  # rows of an earlier call
         return self
 
     def descend(self, loss: Callable[..., Any], start: Any, *, steps: int | None = None) -> tuple[Any, Any]:
@@ -191,7 +199,9 @@ class MetaGradientDescent(MetaLearner):
         """
         from upstairs.optim.learned import run
 
-        return run(self.transformation(), loss, start, self.prior_.settings["steps"] if steps is None else steps)
+        rule, settings = self.transformation(), self.prior_.settings
+        usual = settings["steps"] if settings["kind"] == "loss" else settings["options"]["steps"]
+        return run(rule, loss, start, usual if steps is None else steps)
 
     def transformation(self) -> optax.GradientTransformation:
         """Return what was learned as an Optax gradient transformation."""
@@ -277,13 +287,11 @@ class MetaGradientDescent(MetaLearner):
         return prior
 
     def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:
-        seen = getattr(self, "seen_", None)
-        if seen is None:
-            raise NotMetaFittedError(
-                "meta_partial_fit needs the rows of the earlier tasks, which this prior was saved without; save with "
-                "upstairs.save(meta, path, resume=True), or meta_fit on all tasks."
+        if self.prior_.settings["kind"] == "loss":
+            raise PriorMismatchError(
+                "meta_partial_fit goes on from tasks of rows, but this prior was learned on losses; meta_fit on all losses again."
             )
-        prior, self.seen_ = learn_on_by_gradients(self.prior_, seen, tasks, self._rows_plan())
+        prior, self.seen_ = learn_on_by_gradients(self.prior_, self._kept(), tasks, self._rows_plan())
         return prior
 
     def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> PriorEstimator:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 
 from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
 from upstairs.learners.base import PriorEstimator, adapt_tasks
+from upstairs.learners.seen import Seen
 from upstairs.outer.threads import threads_for, total_rows
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
@@ -162,19 +163,28 @@ class MetaLearner(BaseEstimator, abc.ABC):
         PriorMismatchError
             If every task has labels of its own, so that there is nothing to predict without rows.
         """
-        prior = self._prior()
+        prior, template = self._prior(), self.learner()
         if prior.settings["labels"] == "own":
             raise PriorMismatchError(
                 "adapt_zero needs labels that all tasks share, but this prior was learned on tasks with labels of their own; "
                 "pass at least one row a class to adapt."
             )
-        template = self.learner()
         encoder = Encoder.from_spec(prior.settings["encoder"])
         if like is not None:
             encoder.encode(template._columns(like, reset=True))
         template.n_features_in_ = len(encoder.columns)
         empty = np.empty(0, dtype=np.float64 if prior.settings["kind"] == "regression" else np.int64)
         return adapt_tasks(template, [np.empty((0, encoder.width))], [empty])[0]
+
+    def _kept(self) -> Seen:
+        """Return the encoded rows of the tasks so far."""
+        seen: Seen | None = getattr(self, "seen_", None)
+        if seen is None:
+            raise NotMetaFittedError(
+                "meta_partial_fit needs the rows of the earlier tasks, which this prior was saved without; save with "
+                "upstairs.save(meta, path, resume=True), or meta_fit on all tasks."
+            )
+        return seen
 
     def _prior(self) -> Prior:
         if not hasattr(self, "prior_"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
-from upstairs.errors import NotMetaFittedError, TaskError
+from upstairs.errors import TaskError
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.learn import Plan, learn, learn_on, shot_range
 from upstairs.learners.learn_gradients import learn_by_gradients, learn_on_by_gradients
@@ -109,12 +109,7 @@ class MetaNeuralNetwork(MetaLearner):
         return prior
 
     def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:
-        seen = getattr(self, "seen_", None)
-        if seen is None:
-            raise NotMetaFittedError(
-                "meta_partial_fit needs the rows of the earlier tasks, which this prior was saved without; save with "
-                "upstairs.save(meta, path, resume=True), or meta_fit on all tasks."
-            )
+        seen = self._kept()
         learned = self.prior_.settings
         plan = self._plan(learned["rule"])
         if _by_gradients(learned["rule"], learned.get("net")):
