@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from upstairs.learners.neural_network import MetaNeuralNetwork
     from upstairs.learners.prior_descent import PriorGradientDescentClassifier, PriorGradientDescentRegressor
     from upstairs.learners.prior_network import PriorNeuralNetworkClassifier, PriorNeuralNetworkRegressor
+    from upstairs.learners.recommended import RecommendedClassifier, RecommendedRegressor
     from upstairs.learners.registry import load, save
+    from upstairs.learners.shipped import recommended
+    from upstairs.learners.tuner import MetaTuner
+    from upstairs.outer.experience import Experience
     from upstairs.outer.training import Training
     from upstairs.prior import Prior
     from upstairs.tasks import ClassPool, Task, TaskSet
@@ -34,9 +38,11 @@ if TYPE_CHECKING:
 _PLACES = {
     "ClassPool": "upstairs.tasks.pool",
     "EvaluationResult": "upstairs.evaluate",
+    "Experience": "upstairs.outer.experience",
     "FamiliarityWarning": "upstairs.errors",
     "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
+    "MetaTuner": "upstairs.learners.tuner",
     "MissingExtraError": "upstairs.errors",
     "NotMetaFittedError": "upstairs.errors",
     "Prior": "upstairs.prior",
@@ -45,6 +51,8 @@ _PLACES = {
     "PriorMismatchError": "upstairs.errors",
     "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
     "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
+    "RecommendedClassifier": "upstairs.learners.recommended",
+    "RecommendedRegressor": "upstairs.learners.recommended",
     "StorageError": "upstairs.errors",
     "Task": "upstairs.tasks.task",
     "TaskError": "upstairs.errors",
@@ -55,6 +63,7 @@ _PLACES = {
     "evaluate": "upstairs.evaluate",
     "load": "upstairs.learners.registry",
     "meta_cross_validate": "upstairs.evaluate",
+    "recommended": "upstairs.learners.shipped",
     "save": "upstairs.learners.registry",
 }
 

@@ -8,9 +8,10 @@ from typing import Any, final
 
 import numpy as np
 
+from upstairs.plain import json_value
 from upstairs.storage import content_hash
 
-__all__ = ["Prior", "json_value"]
+__all__ = ["Prior"]
 
 
 @final
@@ -98,25 +99,6 @@ class Prior:
         """Arrays whose names start with ``prefix/``, under the rest of their names."""
         start = f"{prefix}/"
         return {name[len(start) :]: array for name, array in self.arrays.items() if name.startswith(start)}
-
-
-def json_value(value: Any) -> Any:
-    """Turn tuples, mappings and NumPy scalars into plain JSON values.
-
-    Examples
-    --------
-    >>> json_value({"classes": (np.int64(1), np.str_("a"))})
-    {'classes': [1, 'a']}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): json_value(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_value(entry) for entry in value]
-    if isinstance(value, np.ndarray):
-        return json_value(value.tolist())
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -11,15 +11,14 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, column_or_1d, validate_data
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from upstairs.errors import FamiliarityWarning, PriorMismatchError, TaskError
 from upstairs.inner.rule import Prediction
 from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_rows, predict_rows
 from upstairs.learners.guard import UNFAMILIAR
+from upstairs.learners.rows import checked_targets
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.table import Table, is_frame
@@ -114,7 +113,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
                 "partial_fit needs the prior, but guard=True dropped it for this task; fit again with all rows, or with guard=False."
             )
         X = self._columns(X, reset=False)
-        y = self._checked_y(y, len(X))
+        y = checked_targets(self, self._kind, y, len(X))
         situation = self._situation_
         assert situation.encoder is not None
         targets = self._more_targets(y)
@@ -189,28 +188,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         X = self._columns(X, reset=True)
-        return X, self._checked_y(y, len(X))
-
-    def _checked_y(self, y: Any, rows: int) -> np.ndarray:
-        if hasattr(y, "to_numpy"):
-            y = y.to_numpy()
-        if self._kind == "regression":
-            y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y", estimator=self)
-            if y.ndim == 2 and y.shape[1] > 1:
-                raise TaskError(
-                    f"y has {y.shape[1]} columns, but {type(self).__name__} predicts one target; make one task of each "
-                    "target (target=[...] in the readers)."
-                )
-            y = column_or_1d(y, warn=True).astype(np.float64, copy=False)
-        else:
-            y = column_or_1d(y, warn=True)
-            assert_all_finite(y, input_name="y")
-            check_classification_targets(y)
-        if len(y) != rows:
-            raise TaskError(
-                f"X has {rows} rows and y has {len(y)}; they must be the same rows (inconsistent numbers of samples)."
-            )
-        return y
+        return X, checked_targets(self, self._kind, y, len(X))
 
     def _columns(self, X: Any, *, reset: bool) -> Any:
         """Take frames by name and arrays by position, both checked the way scikit-learn does."""

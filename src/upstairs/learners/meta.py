@@ -36,6 +36,8 @@ class MetaLearner(BaseEstimator, abc.ABC):
     """
 
     _family: ClassVar[str]
+    _needs_rows: ClassVar[bool] = True
+    """Whether ``meta_partial_fit`` needs the rows of earlier tasks, which are not part of the prior."""
 
     prior_: Prior
 
@@ -48,7 +50,7 @@ class MetaLearner(BaseEstimator, abc.ABC):
         """Make the next prior from more tasks and what was kept of the earlier ones."""
 
     @abc.abstractmethod
-    def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> PriorEstimator:
+    def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> Any:
         """Make the unfitted estimator for a prior."""
 
     def meta_fit(self: AnyMeta, tasks: Any, *, validation: Any = None) -> AnyMeta:
@@ -109,15 +111,15 @@ class MetaLearner(BaseEstimator, abc.ABC):
             self.prior_ = self._learn_on(more)
         return self
 
-    def learner(self, **settings: Any) -> PriorEstimator:
+    def learner(self, **settings: Any) -> Any:
         """Return the unfitted estimator with this prior; explicit ``settings`` win over what was learned."""
         return self._new_learner(self._prior(), settings)
 
-    def plain_learner(self, kind: str) -> PriorEstimator:
+    def plain_learner(self, kind: str) -> Any:
         """Return the same estimator without a prior: the honest baseline."""
         return self._new_learner(None, {"kind": kind})
 
-    def adapt(self, X: Any, y: Any) -> PriorEstimator:
+    def adapt(self, X: Any, y: Any) -> Any:
         """Fit a new estimator to the rows of one task; equal to ``learner().fit(X, y)``."""
         return self.learner().fit(X, y)
 
@@ -129,7 +131,7 @@ class MetaLearner(BaseEstimator, abc.ABC):
         tasks : TaskSet, sequence of Task, or sequence of (X, y)
             One entry a task.
         """
-        template = self.learner()
+        template: PriorEstimator = self.learner()
         listed = [
             task if isinstance(task, Task) else Task(task[0], task[1], name=f"task {n}", kind=template._kind)
             for n, task in enumerate(tasks)
@@ -163,7 +165,8 @@ class MetaLearner(BaseEstimator, abc.ABC):
         PriorMismatchError
             If every task has labels of its own, so that there is nothing to predict without rows.
         """
-        prior, template = self._prior(), self.learner()
+        prior = self._prior()
+        template: PriorEstimator = self.learner()
         if prior.settings["labels"] == "own":
             raise PriorMismatchError(
                 "adapt_zero needs labels that all tasks share, but this prior was learned on tasks with labels of their own; "

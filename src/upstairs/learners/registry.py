@@ -11,8 +11,10 @@ import numpy as np
 from upstairs.errors import PriorMismatchError, StorageError
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
+from upstairs.learners.recommended import Recommended
 from upstairs.learners.seen import Seen
-from upstairs.prior import Prior, json_value
+from upstairs.plain import json_value
+from upstairs.prior import Prior
 from upstairs.storage import read_folder, write_folder
 from upstairs.values import restored, stored
 
@@ -21,10 +23,13 @@ __all__ = ["load", "save"]
 _CLASSES = {
     "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
+    "MetaTuner": "upstairs.learners.tuner",
     "PriorGradientDescentClassifier": "upstairs.learners.prior_descent",
     "PriorGradientDescentRegressor": "upstairs.learners.prior_descent",
     "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
     "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
+    "RecommendedClassifier": "upstairs.learners.recommended",
+    "RecommendedRegressor": "upstairs.learners.recommended",
 }
 
 
@@ -35,12 +40,13 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
 
     Parameters
     ----------
-    model : MetaLearner or PriorEstimator
+    model : MetaLearner or adapted model
         Fitted.
     path : path-like
         A folder: a new one, an empty one, or one that this function wrote before.
     resume : bool
-        For a meta-learner: keep the encoded training rows too, so that `meta_partial_fit` can go on after loading.
+        For a meta-learner: keep the encoded training rows too, so that `meta_partial_fit` can go on after loading
+        (`MetaTuner` can in any case).
 
     Raises
     ------
@@ -58,7 +64,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     True
     """
     name = type(model).__name__
-    if name not in _CLASSES or not isinstance(model, MetaLearner | PriorEstimator):
+    if name not in _CLASSES or not isinstance(model, MetaLearner | PriorEstimator | Recommended):
         raise StorageError(f"save takes a meta-learner or an adapted model of this library, but got a {name}.")
     document: dict[str, Any] = {"type": name, "params": _params(model)}
     arrays: dict[str, np.ndarray] = {}
@@ -67,11 +73,11 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
             raise StorageError(f"This {name} has no prior yet; call meta_fit(tasks) before saving it.")
         prior: Prior | None = model.prior_
         seen: Any = getattr(model, "seen_", None)
-        if resume and seen is None:
+        if resume and seen is None and model._needs_rows:
             raise StorageError(
                 "resume=True needs the training rows, but this meta-learner was loaded without them; meta_fit again."
             )
-        if resume:
+        if resume and seen is not None:
             document["resume"] = {"names": list(seen.names), "groups": list(seen.groups)}
             arrays |= {"resume/x": seen.x, "resume/y": seen.y, "resume/offsets": seen.offsets}
         readme = _META_README

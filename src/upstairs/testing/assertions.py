@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import clone
 
 from upstairs.errors import PriorMismatchError
-from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
 from upstairs.tasks.table import Table
 from upstairs.tasks.taskset import TaskSet
@@ -62,11 +61,11 @@ def take(X: Any, rows: Any) -> Any:
     return X.take(rows) if isinstance(X, Table) else X[rows]
 
 
-def models_of(fitted: MetaLearner, tasks: MetaCase) -> Iterator[tuple[str, PriorEstimator]]:
+def models_of(fitted: MetaLearner, tasks: MetaCase) -> Iterator[tuple[str, Any]]:
     """Every sort of adapted model: with the prior, without rows, without a prior, and with the prior dropped."""
     few = tasks.few(0)
     yield "adapted model", quietly(fitted, few.X, few.y)[0]
-    if tasks.kind != "own":
+    if tasks.kind != "own" and tasks.columns == "same":
         yield "model without rows", fitted.adapt_zero()
     yield "model without a prior", plain(fitted).fit(few.X, few.y)
     careful = clone(fitted).set_params(guard=True)
@@ -79,7 +78,7 @@ def models_of(fitted: MetaLearner, tasks: MetaCase) -> Iterator[tuple[str, Prior
             return
 
 
-def plain(fitted: MetaLearner) -> PriorEstimator:
+def plain(fitted: MetaLearner) -> Any:
     """Return the base learner: the same rule, without a prior."""
     learner = fitted.plain_learner(fitted.prior_.settings["kind"])
     if "method" in learner.get_params():

@@ -185,12 +185,14 @@ def check_one_class(meta: MetaLearner, tasks: MetaCase) -> None:
 
 # --- rows and columns -------------------------------------------------------------------------------------------
 def check_zerotake(meta: MetaLearner, tasks: MetaCase) -> None:
-    """No row: `adapt_zero` predicts from the prior (own labels: a clear error); `adapt` refuses."""
+    """No row: `adapt_zero` predicts from the prior (own labels, any columns: a clear error); `adapt` refuses."""
     fitted, few = tasks.fitted(meta), tasks.few(0)
     said = refusal(lambda: fitted.adapt(take(few.X, []), few.y[:0]), ValueError, "adapt without rows")
     require("0 " in said, f"the error of adapt without rows must say that there are 0 rows, but says: {said}")
-    if tasks.kind == "own":
-        refusal(lambda: fitted.adapt_zero(like=few.X_query), PriorMismatchError, "adapt_zero for own labels")
+    if tasks.kind == "own" or tasks.columns == "any":
+        refusal(
+            lambda: fitted.adapt_zero(like=few.X_query), PriorMismatchError, "adapt_zero of a prior without prediction"
+        )
         return
     cold = fitted.adapt_zero(like=few.X_query)
     require(np.isfinite(predicted(cold, few.X_query)).all(), "adapt_zero predicts NaN")
@@ -291,7 +293,8 @@ _ONLY_WHERE: dict[str, Callable[[MetaCase], bool]] = {
     "check_other_ways": lambda case: case.kind == "own",
     "check_unknown_label": lambda case: case.kind == "shared",
     "check_one_class": lambda case: case.kind != "regression",
-    "check_columns_by_name": lambda case: isinstance(case.train, TaskSet),
+    "check_columns_by_name": lambda case: isinstance(case.train, TaskSet) and case.columns == "same",
+    "check_other_columns": lambda case: case.columns == "same",
     "check_unseen_category": lambda case: isinstance(case.train, TaskSet),
     "check_explicit_setting_wins": lambda case: case.setting is not None,
     "check_familiarity": lambda case: case.unrelated is not None,

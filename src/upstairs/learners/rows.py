@@ -1,0 +1,48 @@
+"""Targets as an estimator may be given them, checked the way scikit-learn checks them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, column_or_1d
+
+from upstairs.errors import TaskError
+
+__all__ = ["checked_targets"]
+
+
+def checked_targets(estimator: Any, kind: str, y: Any, rows: int) -> np.ndarray:
+    """Return targets (float64) or labels as an array of one dimension.
+
+    Raises
+    ------
+    ValueError
+        For missing or infinite targets, continuous labels, or none at all.
+    TaskError
+        For several targets, or another number of rows than X has.
+    """
+    if y is None:
+        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
+    if hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    if kind == "regression":
+        y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y", estimator=estimator)
+        if y.ndim == 2 and y.shape[1] > 1:
+            raise TaskError(
+                f"y has {y.shape[1]} columns, but {type(estimator).__name__} predicts one target; make one task of each "
+                "target (target=[...] in the readers)."
+            )
+        y = column_or_1d(y, warn=True).astype(np.float64, copy=False)
+    else:
+        y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+    if len(y) != rows:
+        raise TaskError(
+            f"X has {rows} rows and y has {len(y)}; they must be the same rows (inconsistent numbers of samples)."
+        )
+    found: np.ndarray = y
+    return found
