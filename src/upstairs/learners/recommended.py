@@ -19,7 +19,7 @@ from upstairs.learners.rows import checked_targets
 from upstairs.learners.stored_estimators import packed, unpacked
 from upstairs.learners.tuner_prior import base_estimator, checked_prior, recommender_of
 from upstairs.outer.metafeatures import describe
-from upstairs.outer.trials import SCORES, Settings, Trials, with_settings
+from upstairs.outer.trials import SCORES, Settings, Trials, check_cv, with_settings
 from upstairs.plain import json_value
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
@@ -121,10 +121,7 @@ class Recommended(BaseEstimator, abc.ABC):
             raise ValueError(
                 f"settings must be a mapping of arguments or None (from the prior), but is {self.settings!r}."
             )
-        if not (isinstance(self.cv, float) and 0 < self.cv < 1) and not (isinstance(self.cv, int) and self.cv >= 2):
-            raise ValueError(
-                f"cv must be a number of folds (2 or more) or a share between 0 and 1, but is {self.cv!r}."
-            )
+        check_cv(self.cv)
 
     def _order(self, prior: Prior | None, base: Any, X: Any, y: np.ndarray) -> Sequence[Settings]:
         """Settings to fit with, the first that works."""

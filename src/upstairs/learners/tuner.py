@@ -23,7 +23,7 @@ from upstairs.outer.journal import Journal
 from upstairs.outer.metafeatures import describe, feature_names
 from upstairs.outer.recommend import chosen
 from upstairs.outer.sampled import sampled_settings
-from upstairs.outer.trials import SCORES, Settings, Trials
+from upstairs.outer.trials import SCORES, Settings, Trials, check_cv
 from upstairs.prior import Prior
 from upstairs.tasks.fingerprint import fingerprint
 from upstairs.tasks.task import Kind, Task
@@ -289,6 +289,7 @@ class MetaTuner(MetaLearner):
 
     def _learn(self, tasks: Any, validation: Any) -> Prior:
         tasks = _task_set(tasks)
+        check_cv(self.cv)
         return self._prior_of(self._filled(tasks, None), str(tasks.kind))  # type: ignore[arg-type]
 
     def _learn_on(self, tasks: Any) -> Prior:

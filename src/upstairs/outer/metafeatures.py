@@ -114,6 +114,7 @@ def target_columns(y: Shaped[np.ndarray, " row"], kind: str) -> Float[np.ndarray
     """One standardised column for numbers, one centred column a class for labels; all of them have variance 1 in sum."""
     raw = y[:, None] if kind == "regression" else y[:, None] == np.unique(y)[None, :]
     out = raw.astype(np.float64)
+    out = out / max(float(np.abs(out).max(initial=0.0)), 1e-300)  # so that squares are finite
     out = out - out.mean(axis=0)
     total = np.sqrt(np.mean(out**2, axis=0).sum())
     return out / total if total > 0 else out

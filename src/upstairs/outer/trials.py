@@ -16,7 +16,7 @@ from upstairs.storage import content_hash
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.task import Kind, Task
 
-__all__ = ["SCORES", "Settings", "Trials", "held_out", "scores_of", "with_settings"]
+__all__ = ["SCORES", "Settings", "Trials", "check_cv", "held_out", "scores_of", "with_settings"]
 
 Settings: TypeAlias = Mapping[str, Any]
 
@@ -133,6 +133,18 @@ class _Fold:
         model.fit(self.x, self.y)
         seconds = time.perf_counter() - start
         return scores_of(model, self.x_held_out, self.y_held_out, self.classes) | {"seconds": seconds}
+
+
+def check_cv(cv: Any) -> None:
+    """Raise unless ``cv`` is a number of folds or a share.
+
+    Raises
+    ------
+    TaskError
+    """
+    folds = isinstance(cv, int) and not isinstance(cv, bool) and cv >= 2
+    if not folds and not (isinstance(cv, float) and 0 < cv < 1):
+        raise TaskError(f"cv must be a number of folds (2 or more) or a share between 0 and 1, but is {cv!r}.")
 
 
 def with_settings(estimator: Any, settings: Settings, seed: int | None, rows: int) -> Any:

@@ -69,7 +69,7 @@ def run_bounded(
     workers : int
         Processes at once, each with one thread for OpenMP and BLAS.
     seconds : float, optional
-        Wall time that one call may take (the first of a batch with the reading of its data).
+        Wall time that one call may take. Starting a process and reading the data of a batch do not count.
 
     Yields
     ------
@@ -158,9 +158,13 @@ class _Line:
                     if self.closed:
                         return
                     process = self._process()
-                    message = ("item", item) if known is process else ("data", self.code, batch.data, item)
-                    known = process
-                    self.results.put(Outcome(number, position, *self._call(process, message)))
+                    found: tuple[Any, float, str] | None = None
+                    if known is not process:
+                        value, seconds, failure = self._call(process, (self.code, batch.data), bounded=False)
+                        found = (value, seconds, failure) if failure else None
+                        known = process if found is None else None
+                    found = found or self._call(process, (item,), bounded=True)
+                    self.results.put(Outcome(number, position, *found))
         except BaseException as error:
             self.results.put(error)
         finally:
@@ -177,10 +181,10 @@ class _Line:
             assert self.process is not None
             return self.process
 
-    def _call(self, process: subprocess.Popen, message: Any) -> tuple[Any, float, str]:
+    def _call(self, process: subprocess.Popen, message: Any, *, bounded: bool) -> tuple[Any, float, str]:
         start = time.monotonic()
         with self.lock:
-            self.since, self.overran = start, False
+            self.since, self.overran = start if bounded else None, False
         try:
             _send(process.stdin, message)
             value, seconds, failure = _receive(process.stdout)
@@ -241,18 +245,19 @@ def _serve() -> None:
 
 
 def _answer(questions: BinaryIO, answers: BinaryIO) -> None:
+    """Read data (with the code that takes them) or an item of the last data; answer each."""
     call: Callable[[Any], Any] | None = None
-    code, data = b"", None
     while True:
-        kind, *content, item = _receive(questions)
+        message = _receive(questions)
         start = time.monotonic()
+        value, failure = None, ""
         try:
-            if kind == "data":
-                code, data = content
-                call = None
-            if call is None:
+            if len(message) == 2:
+                code, data = message
                 call = pickle.loads(code)(data)  # noqa: S301 what this module sent itself
-            value, failure = call(item), ""
+            else:
+                assert call is not None
+                value = call(message[0])
         except Exception as error:
-            value, failure = None, f"{type(error).__name__}: {error}"
+            failure = f"{type(error).__name__}: {error}"
         _send(answers, (value, time.monotonic() - start, failure))
