@@ -99,7 +99,11 @@ def test_a_killed_run_loses_what_was_under_way(tmp_path):
         assert len(content.split(b"\n")) - 2 >= before + 3  # what had ended is there
     assert killed >= 2
     whole = up.MetaTuner(Patient(), LEVELS, cv=2, checkpoint=path, n_jobs=2).meta_fit(tasks(12))
-    known = [(entry["data"], json.dumps(entry["settings"])) for entry in map(_read, path.read_bytes().split(b"\n")[1:]) if entry]
+    known = [
+        (entry["data"], json.dumps(entry["settings"]))
+        for entry in map(_read, path.read_bytes().split(b"\n")[1:])
+        if entry
+    ]
     assert len(known) == len(set(known)) == 48  # no trial was made twice
     assert whole.prior_.hash == up.MetaTuner(Patient(wait=0.0), LEVELS, cv=2).meta_fit(tasks(12)).prior_.hash
 
@@ -120,7 +124,9 @@ def test_trials_that_fail_or_overrun_are_kept_as_such(tmp_path):
     failures = {entry["settings"].get("level"): entry.get("failure") for entry in lines(tmp_path / "t")}
     assert failures == {None: None, 0.1: None, 8.0: "ValueError: eight is too much", 9.0: "timeout"}
     assert tuner.recommend(*_rows()).settings in ({}, {"level": 0.1})
-    with pytest.raises(up.TaskError, match=r"Task 's0-0' \(24 rows\): every setting failed, the first with 'ValueError"):
+    with pytest.raises(
+        up.TaskError, match=r"Task 's0-0' \(24 rows\): every setting failed, the first with 'ValueError"
+    ):
         up.MetaTuner(Patient(level=8.0), [{"level": 8.0}], cv=2).meta_fit(tasks(3))
 
 
@@ -145,7 +151,7 @@ def test_both_cores_are_kept_busy():
 def test_the_same_data_under_another_name(tmp_path):
     known = up.MetaTuner("ridge", [{"alpha": 0.1}, {"alpha": 10.0}], cv=2).meta_fit(tasks(4))
     twice = [*tasks(3), Task(tasks(1)[0].X[::-1], tasks(1)[0].y[::-1], "renamed")]
-    with pytest.raises(up.TaskError, match="'s0-0' .* holds the same data as task 'renamed'"):
+    with pytest.raises(up.TaskError, match=r"'s0-0' .* holds the same data as task 'renamed'"):
         up.MetaTuner("ridge").meta_fit(twice)
     before = known.prior_.hash
     assert known.meta_partial_fit([twice[-1]]).prior_.hash == before  # nothing new

@@ -43,7 +43,7 @@ class Recommendation:
     order : tuple of dict
         The settings to try one after another, the first included.
     expected : float
-        Expected loss of the first: 0 is the best that any setting would do, 1 no better than the usual one.
+        Expected loss of the first (see `Experience.losses`): 0 is the best that any setting would do.
     like : tuple of (str, float)
         The past data sets that weigh most, with their weights.
     familiarity : float

@@ -15,6 +15,9 @@ from upstairs.plain import json_value
 
 __all__ = ["Experience"]
 
+COMPARABLE = frozenset({"accuracy", "balanced_accuracy", "roc_auc"})
+"""Measures whose differences mean the same on every task."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -141,12 +144,25 @@ class Experience:
 
     @property
     def losses(self) -> Float[np.ndarray, "task setting"]:
-        """Regrets in units of the task's median regret, at most 1: comparable between tasks, and deaf to disasters."""
+        """Regrets that are comparable between tasks; NaN where nothing was tried.
+
+        Of measures that lie between 0 and 1 for every task (accuracy, balanced accuracy, area under the curve) the
+        square roots of the regrets, so that no single hard task decides alone; of others regrets in units of the
+        task's median regret, at most 1, and so deaf to disasters.
+        """
         regrets = self.regrets
+        if self.measure in COMPARABLE:
+            return np.sqrt(regrets)
         unit = np.nanmedian(regrets, axis=1, keepdims=True)
         plain = np.where(regrets > 0, 1.0, 0.0)
         scaled = np.where(unit > 0, regrets / np.where(unit > 0, unit, 1.0), plain)
         return np.where(np.isnan(regrets), np.nan, np.minimum(scaled, 1.0))
+
+    @property
+    def full_losses(self) -> Float[np.ndarray, "task setting"]:
+        """Losses in which a setting that was not tried on a task is as good as the task's usual one."""
+        losses = self.losses
+        return np.where(np.isnan(losses), np.nanmedian(losses, axis=1, keepdims=True), losses)
 
     # --- other tables -----------------------------------------------------------------------------------------------
     def take(self, tasks: Any) -> Experience:
@@ -247,6 +263,49 @@ class Experience:
             joined(self.seconds, other.seconds),
             self.measure,
         )
+
+    @classmethod
+    def from_trials(
+        cls,
+        trials: Any,
+        *,
+        task: str,
+        score: str,
+        settings: Sequence[str] | None = None,
+        candidates: int = 1000,
+        measure: str = "score",
+        random_state: int = 0,
+    ) -> Experience:
+        """Make a table of trials in which every task tried settings of its own, as a search log holds them.
+
+        Some of all settings become the columns; what a task would score there is predicted by extremely randomised
+        trees that are fitted to its own trials.
+
+        Parameters
+        ----------
+        trials : data frame
+            One row a trial.
+        task, score : str
+            Columns that name the task and hold the score (more is better).
+        settings : sequence of str, optional
+            Columns that are arguments of the estimator; all others when not given.
+        candidates : int
+            How many settings, drawn from all trials.
+        measure : str
+            What the score is called, such as ``"accuracy"``.
+        random_state : int
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> log = pd.DataFrame({"set": ["a"] * 3 + ["b"] * 3, "C": [1, 3, 9, 2, 4, 8], "auc": [.5, .7, .9, .5, .6, .8]})
+        >>> Experience.from_trials(log, task="set", score="auc", measure="roc_auc")
+        Experience(2 tasks in 2 groups, 6 settings, 100 % tried, by 'roc_auc')
+        """
+        from upstairs.outer.scattered import gathered
+
+        names, columns, table = gathered(trials, task, score, settings, candidates, random_state)
+        return cls(columns, names, {measure: table})
 
     # --- storage ----------------------------------------------------------------------------------------------------
     def stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -216,8 +216,8 @@ def strangeness(
 
     Examples
     --------
-    >>> strangeness(np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([50.0, 0.0])).round(1)
-    array([7.1, 7.1])
+    >>> strangeness(np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([5.0, 0.0])).round(1)
+    array([3.5, 2.5])
     """
     apart = _scaled(features, features, _VERY_FAR) - _scaled(features, x[None, :], _VERY_FAR)
     found: np.ndarray = np.sqrt((np.clip(apart, -_VERY_FAR, _VERY_FAR) ** 2).mean(axis=1))

@@ -58,8 +58,7 @@ class Choice:
     form : str
         "default" (the estimator's own settings) or a name of `upstairs.outer.likeness.FORMS`.
     losses : dict of str to float
-        Mean loss of the first recommended setting on left-out tasks, by form (0: the best setting of the task, 1: no
-        better than its median setting).
+        Mean loss of the first recommended setting on left-out tasks, by form (see `Experience.losses`).
     outcomes : Outcomes
         What the outcomes of trials are used for.
     trials : dict of str to float
@@ -189,9 +188,7 @@ class Recommender:
 
     @functools.cached_property
     def _losses(self) -> Float[np.ndarray, "task setting"]:
-        """Losses; a setting that was not tried on a task is of no use there."""
-        losses = self.experience.losses
-        return np.where(np.isnan(losses), 1.0, losses)
+        return self.experience.full_losses
 
     @functools.cached_property
     def _capped(self) -> tuple[Float[np.ndarray, "task setting"], float]:
@@ -267,7 +264,7 @@ def chosen(
     trials : int
         Over how many trials the use of their outcomes is judged; 0 leaves it out.
     """
-    losses = np.where(np.isnan(experience.losses), 1.0, experience.losses)
+    losses = experience.full_losses
     fold = group_folds(experience.groups, folds)
     if len(np.unique(fold)) < 2:
         return Choice("one", {}, Outcomes(), {}, "all tasks are of one group, so that nothing could be compared")
@@ -304,7 +301,7 @@ def _outcomes(
     if trials == 0:
         return Outcomes(), {}
     bases = {out: base for (name, out), base in held.items() if name == form}
-    losses = np.where(np.isnan(experience.losses), 1.0, experience.losses)
+    losses = experience.full_losses
     score = np.where(np.isnan(experience.score), -np.inf, experience.score)
     means: list[float] = []
     for use in _OUTCOMES:
