@@ -1,4 +1,4 @@
-"""The command line: ``upstairs demo``, ``doctor``, ``fit``, ``adapt``, ``predict``, ``evaluate``, ``inspect``."""
+"""The command line: ``upstairs demo``, ``doctor``, ``fit``, ``adapt``, ``predict``, ``evaluate``, ``recommend`` ..."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def adapt(
     check_out(out)
     meta = load_any(prior, meta=True)
     named = [task] if task is not None else []
-    features, whole = read_columns(source, meta.prior_, beside=[target, *named], text=named)
+    features, whole = read_columns(source, meta, beside=[target, *named], text=named)
     rows = _rows_of(whole, source, task, only)
     if rows is not None:
         features, whole = features.take(rows), whole.take(rows)

@@ -13,6 +13,7 @@ from upstairs.cli.evaluate import evaluate
 from upstairs.cli.fit import fit
 from upstairs.cli.inspect import inspect
 from upstairs.cli.predict import predict
+from upstairs.cli.recommend import recommend
 
 __all__ = ["app"]
 
@@ -51,5 +52,5 @@ def top(
     """  # noqa: D301
 
 
-for command in (demo, doctor, fit, adapt, predict, evaluate, inspect):
+for command in (demo, doctor, fit, adapt, predict, evaluate, inspect, recommend):
     app.command()(command)

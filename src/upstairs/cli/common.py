@@ -198,16 +198,16 @@ def read_tasks(
     )
 
 
-def read_columns(source: Path, prior: Any, *, beside: Sequence[str] = (), text: Sequence[str] = ()) -> tuple[Any, Any]:
-    """Read a file for a prior: its feature columns in the prior's order, and the whole file.
+def read_columns(source: Path, found: Any, *, beside: Sequence[str] = (), text: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Read a file for a prior or a model: its feature columns in their order, and the whole file.
 
-    Columns that the prior does not know are left out, which is said on standard error.
+    Columns that are not known are left out, which is said on standard error.
 
     Parameters
     ----------
     source : path
-    prior : Prior or None
-        None: all columns but those beside.
+    found : meta-learner or adapted model
+        One that fixes no columns takes all but those beside.
     beside : sequence of str
         Columns that are used for something else.
     text : sequence of str
@@ -228,7 +228,7 @@ def read_columns(source: Path, prior: Any, *, beside: Sequence[str] = (), text: 
     table = read_table(source, text=text)
     there = table.schema.names
     raise_together(source.name, check_columns(there, column=[name for name in beside]))
-    encoder = {} if prior is None else prior.settings["encoder"]
+    encoder = _encoder_of(found)
     if not encoder.get("named"):
         names = [name for name in there if name not in beside]
         return table.select(names), table
@@ -238,6 +238,14 @@ def read_columns(source: Path, prior: Any, *, beside: Sequence[str] = (), text: 
     if extra:
         say(f"Not used, as the prior does not know them: {', '.join(extra)}.")
     return table.select(names), table
+
+
+def _encoder_of(found: Any) -> Any:
+    """Return the stored encoder whose columns a prior or a model goes by; empty if there is none."""
+    if hasattr(found, "encoder_"):
+        return found.encoder_.spec()
+    prior = found.prior_ if hasattr(found, "prior_") else found.prior
+    return {} if prior is None else prior.settings.get("encoder", {})
 
 
 def load_any(path: Path, *, meta: bool | None = None) -> Any:

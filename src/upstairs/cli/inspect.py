@@ -38,12 +38,14 @@ def inspect(
     arrays = prior.arrays if prior is not None else {}
     if not is_prior:
         show(plain_table(("this model", ""), _model_lines(found)))
-        arrays = dict(found.adapted_.state)
+        arrays = dict(found.adapted_.state) if hasattr(found, "adapted_") else {}
     if prior is None:
         show("It was learned without a prior.")
     else:
-        show(plain_table(("its prior", ""), _prior_lines(prior)), "", f"Chosen: {prior.settings['choice']}.")
-    if is_prior:
+        show(plain_table(("its prior", ""), _prior_lines(prior)), "", f"Chosen: {_chosen(prior)}.")
+    if is_prior and prior.family == "tuner":
+        show(*_settings_lines(found.experience_, largest, plain_table))
+    elif is_prior:
         report = list(prior.settings.get("report", []))
         if report and "best_step" in prior.settings["outer"]:
             best = sorted(report, key=lambda entry: entry["loss"])[:BEST]
@@ -65,6 +67,8 @@ def _prior_lines(prior: Any) -> list[tuple[str, str]]:
     settings = prior.settings
     if settings["kind"] == "loss":
         return _loss_lines(prior)
+    if prior.family == "tuner":
+        return _tuner_lines(prior)
     columns = [
         column["name"] + (" (category)" if column["kind"] == "category" else "")
         for column in settings["encoder"]["columns"]
@@ -105,6 +109,40 @@ def _loss_lines(prior: Any) -> list[tuple[str, str]]:
     ]
 
 
+def _tuner_lines(prior: Any) -> list[tuple[str, str]]:
+    said, estimator = prior.provenance, prior.settings["estimator"]
+    lines = [
+        ("hash", prior.hash),
+        ("family", prior.family),
+        ("kind", prior.settings["kind"]),
+        ("estimator", estimator["name"] or estimator["class"]),
+        ("learned from", f"{said['tasks']} data sets in {said['groups']} groups, {said['settings']} settings"),
+        ("measured by", said["measure"]),
+    ]
+    return lines + ([("date", said["date"])] if "date" in said else [])
+
+
+def _chosen(prior: Any) -> str:
+    choice = prior.settings["choice"]
+    return str(choice["reason"] if prior.family == "tuner" else choice)
+
+
+def _settings_lines(table: Any, largest: int, plain_table: Any) -> list[Any]:
+    """Name the settings that are best over all data sets."""
+    import numpy as np
+
+    means = table.full_losses.mean(axis=0)
+    rows = [
+        (", ".join(f"{k}={v}" for k, v in table.settings[n].items()) or "(the estimator's own)", f"{means[n]:.3f}")
+        for n in np.argsort(means, kind="stable")[:largest]
+    ]
+    return [
+        "",
+        "Best settings over all data sets (mean loss, 0 is the best of each):",
+        plain_table(("settings", "loss"), rows),
+    ]
+
+
 def _network(net: Any) -> str:
     if net["name"] == "own":
         return f"{net['class']} of your own, {len(net['shapes'])} arrays"
@@ -129,6 +167,8 @@ def _some(names: list[str], limit: int = 12) -> str:
 
 
 def _model_lines(model: Any) -> list[tuple[str, str]]:
+    if not hasattr(model, "adapted_"):
+        return _recommended_lines(model)
     adapted = model.adapted_
     lines = [
         ("rows", str(adapted.rows)),
@@ -141,6 +181,17 @@ def _model_lines(model: Any) -> list[tuple[str, str]]:
     if hasattr(model, "classes_"):
         lines.append(("classes", _some([str(label) for label in model.classes_])))
     return lines
+
+
+def _recommended_lines(model: Any) -> list[tuple[str, str]]:
+    familiar = "unknown" if model.familiarity_ is None else f"{model.familiarity_:.0f} of 100"
+    lines = [
+        ("estimator", type(model.estimator_).__name__),
+        ("settings", ", ".join(f"{name}={value}" for name, value in model.settings_.items()) or "its own"),
+        ("used the prior", "yes" if model.used_prior_ else "no"),
+        ("familiarity", familiar),
+    ]
+    return lines + ([("guard", model.guard_reason_)] if model.guard_reason_ else [])
 
 
 def _weights(prior: Any, largest: int, weight_table: Any) -> list[Any]:

@@ -51,7 +51,7 @@ def predict(
     if isinstance(found, MetaLearner):
         say(f"'{model}' holds a prior, so these are its predictions for a task of which no row was seen.")
         found = found.adapt_zero()
-    features, whole = read_columns(source, found.prior)
+    features, whole = read_columns(source, found)
     kept = split_names(keep, whole.schema.names)
     raise_together(source.name, check_columns(whole.schema.names, keep=kept))
     header, columns = _predictions(found, Table.from_frame(features), interval)
@@ -71,6 +71,14 @@ def predict(
 
 def _predictions(model: Any, X: Any, interval: float | None) -> tuple[list[str], list[list[Any]]]:
     """Names and cells of the columns that a model says."""
+    from upstairs.learners.recommended import Recommended
+
+    if isinstance(model, Recommended) and not hasattr(model, "predict_proba"):
+        if interval is not None:
+            raise ValueError(
+                "--interval needs a model that knows its spread; a recommended estimator predicts values only."
+            )
+        return ["prediction"], [model.predict(X).tolist()]
     if not hasattr(model, "predict_proba"):
         mean, std = model.predict(X, return_std=True)
         header, columns = ["prediction", "std"], [mean.tolist(), std.tolist()]

@@ -308,7 +308,8 @@ class RecommendedClassifier(ClassifierMixin, Recommended):
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels, array of shape (row,)."""
-        labels: np.ndarray = self.classes_[self._said(X, "predict")]
+        said = self._said(X, "predict")
+        labels: np.ndarray = self.classes_[said]
         return labels
 
     @available_if(_has("predict_proba"))
