@@ -12,13 +12,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
-from upstairs.errors import FamiliarityWarning, PriorMismatchError, TaskError
+from upstairs.errors import FamiliarityWarning, PriorMismatchError
 from upstairs.inner.rule import Prediction
 from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_rows, predict_rows
 from upstairs.learners.guard import UNFAMILIAR
-from upstairs.learners.rows import checked_targets
+from upstairs.learners.rows import checked_columns, checked_targets
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.table import Table, is_frame
@@ -191,30 +190,17 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         return X, checked_targets(self, self._kind, y, len(X))
 
     def _columns(self, X: Any, *, reset: bool) -> Any:
-        """Take frames by name and arrays by position, both checked the way scikit-learn does."""
-        if not is_frame(X):
-            return validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        """Take frames by name, in the order of the prior's columns, and arrays by position."""
+        encoder = None if self.prior is None else self.prior.settings["encoder"]
+        if encoder is None or not encoder["named"] or not is_frame(X):
+            return checked_columns(self, X, reset=reset)
         table = Table.from_frame(X)
-        prior_names = (
-            self.prior.settings["encoder"]["columns"]
-            if self.prior is not None and self.prior.settings["encoder"]["named"]
-            else None
-        )
-        if prior_names is not None:
-            wanted = tuple(entry["name"] for entry in prior_names)
-            if table.names != wanted and set(table.names) == set(wanted):
-                table = table.select(wanted)
-            if reset:
-                self.feature_names_in_ = np.array(table.names, dtype=object)
-                self.n_features_in_ = len(table.names)
-        elif not isinstance(X, Table):
-            _check_feature_names(self, X, reset=reset)
-            _check_n_features(self, X, reset=reset)
-        elif reset:
-            self.n_features_in_ = len(table.names)
-        if reset and len(table) == 0:
-            raise TaskError(f"X has 0 rows; {type(self).__name__} needs at least one (for none, see adapt_zero).")
-        return table
+        wanted = tuple(entry["name"] for entry in encoder["columns"])
+        if table.names != wanted and set(table.names) == set(wanted):
+            table = table.select(wanted)
+        if reset:
+            self.feature_names_in_ = np.array(table.names, dtype=object)
+        return checked_columns(self, table, reset=reset)
 
     def _ready(self, X: Any) -> Situation:
         """Return the situation with an encoder: the prior's, or one fitted on these rows."""

@@ -12,7 +12,10 @@ from scipy.stats import loguniform
 from upstairs.errors import PriorMismatchError
 from upstairs.tasks.task import Kind
 
-__all__ = ["CATALOGUE", "Known", "known", "made"]
+__all__ = ["CATALOGUE", "DEFAULT", "Known", "known", "made"]
+
+DEFAULT = "hist-gradient-boosting"
+"""The estimator that is meant where none is named."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from upstairs.errors import FamiliarityWarning, TaskError
 from upstairs.learners.guard import UNFAMILIAR
-from upstairs.learners.rows import checked_targets
+from upstairs.learners.rows import checked_columns, checked_targets
 from upstairs.learners.stored_estimators import packed, unpacked
 from upstairs.learners.tuner_prior import base_estimator, checked_prior, recommender_of
 from upstairs.outer.metafeatures import describe
@@ -24,7 +23,6 @@ from upstairs.plain import json_value
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.fingerprint import row_codes
-from upstairs.tasks.table import Table, is_frame
 from upstairs.tasks.task import Kind, Task
 
 __all__ = ["Recommended", "RecommendedClassifier", "RecommendedRegressor"]
@@ -81,7 +79,7 @@ class Recommended(BaseEstimator, abc.ABC):
         self._check_arguments()
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        X = self._columns(X, reset=True)
+        X = checked_columns(self, X, reset=True)
         y = checked_targets(self, self._kind, y, len(X))
         self.encoder_ = Encoder.fit(X)
         self.familiarity_, self.trials_ = None, ()
@@ -101,7 +99,7 @@ class Recommended(BaseEstimator, abc.ABC):
             raise NotFittedError(
                 f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before using this estimator."
             )
-        return np.asarray(getattr(self.estimator_, method)(self.encoder_.encode(self._columns(X, reset=False))))
+        return np.asarray(getattr(self.estimator_, method)(self.encoder_.encode(checked_columns(self, X, reset=False))))
 
     # --- scikit-learn -------------------------------------------------------------------------------------------
     def __sklearn_tags__(self) -> Any:
@@ -195,19 +193,6 @@ class Recommended(BaseEstimator, abc.ABC):
                 if number == len(held) - 1:
                     raise
         raise AssertionError("at least one setting is tried")
-
-    def _columns(self, X: Any, *, reset: bool) -> Any:
-        if not is_frame(X):
-            return validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
-        table = Table.from_frame(X)
-        if not isinstance(X, Table):
-            _check_feature_names(self, X, reset=reset)
-            _check_n_features(self, X, reset=reset)
-        elif reset:
-            self.n_features_in_ = len(table.names)
-        if reset and len(table) == 0:
-            raise TaskError(f"X has 0 rows; {type(self).__name__} needs at least one.")
-        return table
 
     # --- storage ------------------------------------------------------------------------------------------------
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -1,17 +1,49 @@
-"""Targets as an estimator may be given them, checked the way scikit-learn checks them."""
+"""Rows and targets as an estimator may be given them, checked the way scikit-learn checks them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    check_array,
+    column_or_1d,
+    validate_data,
+)
 
 from upstairs.errors import TaskError
+from upstairs.tasks.table import Table, is_frame
 
-__all__ = ["checked_targets"]
+__all__ = ["checked_columns", "checked_targets"]
+
+
+def checked_columns(estimator: Any, X: Any, *, reset: bool) -> Float[np.ndarray, "row feature"] | Table:
+    """Take frames by name and arrays by position, both checked the way scikit-learn does.
+
+    Raises
+    ------
+    ValueError
+        For columns that are not those of ``fit``, or that are no numbers in an array.
+    TaskError
+        For a frame without rows.
+    """
+    if not is_frame(X):
+        found: np.ndarray = validate_data(estimator, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        return found
+    table = Table.from_frame(X)
+    if not isinstance(X, Table):
+        _check_feature_names(estimator, X, reset=reset)
+        _check_n_features(estimator, X, reset=reset)
+    elif reset:
+        estimator.n_features_in_ = len(table.names)
+    if reset and len(table) == 0:
+        raise TaskError(f"X has 0 rows; {type(estimator).__name__} needs at least one (for none, see adapt_zero).")
+    return table
 
 
 def checked_targets(estimator: Any, kind: str, y: Any, rows: int) -> np.ndarray:

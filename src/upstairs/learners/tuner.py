@@ -6,26 +6,24 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
 from upstairs.errors import FamiliarityWarning, PriorMismatchError, TaskError
-from upstairs.learners.catalogue import known, made
+from upstairs.learners.catalogue import known
 from upstairs.learners.meta import MetaLearner
 from upstairs.learners.recommended import Recommended, RecommendedClassifier, RecommendedRegressor
 from upstairs.learners.search import SearchResult, searched
-from upstairs.learners.tuner_prior import FAMILY, base_estimator, class_path, recommender_of, tuner_prior
+from upstairs.learners.tuner_prior import FAMILY, base_estimator, class_path, name_of, recommender_of, tuner_prior
 from upstairs.outer.experience import Experience
-from upstairs.outer.filling import fill
+from upstairs.outer.filling import distinct, fill, tabulated
 from upstairs.outer.journal import Journal
 from upstairs.outer.metafeatures import describe, feature_names
 from upstairs.outer.recommend import chosen
 from upstairs.outer.sampled import sampled_settings
 from upstairs.outer.trials import SCORES, Settings, Trials, check_cv
 from upstairs.prior import Prior
-from upstairs.tasks.fingerprint import fingerprint
 from upstairs.tasks.task import Kind, Task
 from upstairs.tasks.taskset import TaskSet
 
@@ -303,38 +301,31 @@ class MetaTuner(MetaLearner):
     def _space(self, kind: Kind) -> Mapping[str, Any] | Sequence[Settings]:
         if self.param_distributions is not None:
             return self.param_distributions
-        if not isinstance(self.estimator, str):
+        name = name_of(self._base(kind))
+        if name is None:
             raise PriorMismatchError(
                 "param_distributions must say what to vary, because the estimator is not one that is known by name; pass a "
                 "mapping of arguments to lists or distributions."
             )
-        return known(self.estimator, kind).distributions(kind)
+        return known(name, kind).distributions(kind)
 
     def _filled(self, tasks: TaskSet, so_far: Experience | None) -> Experience:
         """Try every setting on every task; with an experience, only its settings on data sets that it does not know."""
         kind: Kind = tasks.kind  # type: ignore[assignment]
-        base = made(self.estimator, kind) if isinstance(self.estimator, str) else self.estimator
-        seed = self.random_state or 0
-        if so_far is None:
-            settings = sampled_settings(self._space(kind), self.n_settings, seed, base)
-        else:
-            settings = [dict(entry) for entry in so_far.settings]
+        base, seed = self._base(kind), self.random_state or 0
         loaded = list(tasks)
-        prints = [fingerprint(task.X, task.y) for task in loaded]
-        _check_twice(loaded, prints)
+        prints = distinct(loaded)
+        groups, settings = list(tasks.groups), sampled_settings(self._space(kind), self.n_settings, seed, base)
         if so_far is not None:
-            known_prints = set(so_far.fingerprints)
-            fresh = [n for n, print_ in enumerate(prints) if print_ not in known_prints]
+            settings = [dict(entry) for entry in so_far.settings]
+            fresh = [n for n, print_ in enumerate(prints) if print_ not in so_far.fingerprints]
             loaded, prints = [loaded[n] for n in fresh], [prints[n] for n in fresh]
-            groups = [tasks.groups[n] for n in fresh]
-        else:
-            groups = list(tasks.groups)
-        if not loaded:
-            assert so_far is not None
-            return so_far
+            groups = [groups[n] for n in fresh]
+            if not loaded:
+                return so_far
         trials = Trials(base, self.cv, seed, self.max_rows)
         workers = (os.cpu_count() or 1) if self.n_jobs == -1 else max(1, self.n_jobs)
-        with Journal(None if self.checkpoint is None else Path(self.checkpoint), trials.plan) as journal:
+        with Journal(self.checkpoint, trials.plan) as journal:
             records = fill(
                 trials,
                 loaded,
@@ -345,46 +336,26 @@ class MetaTuner(MetaLearner):
                 seconds=self.max_seconds,
                 progress=self.callback,
             )
-        _check_failures(loaded, records)
-        measures = [
-            name
-            for name in SCORES[kind]
-            if any(np.isfinite(r.scores.get(name, np.nan)) for row in records for r in row)
-        ]
-        if self.measure is not None and self.measure not in measures:
-            raise PriorMismatchError(
-                f"measure={self.measure!r} is none of what {class_path(base)} can be scored by on these tasks: "
-                f"{', '.join(measures)}."
-            )
-
-        def value(record: Any, measure: str) -> float:
-            found = record.scores.get(measure, np.nan)
-            return -np.inf if record.failure or not np.isfinite(found) else found
-
-        return Experience(
-            settings,
-            [task.name for task in loaded],
-            {name: [[value(record, name) for record in row] for row in records] for name in measures},
-            groups,
-            prints,
-            np.stack([describe(t.X, t.y, kind, with_landmarks=self.landmarkers) for t in loaded]),
-            [[np.nan if record.failure else record.seconds for record in row] for row in records],
-            self.measure or measures[0],
+        return tabulated(
+            records, loaded, prints, groups, settings, measure=self.measure, with_landmarks=self.landmarkers
         )
+
+    def _base(self, kind: Kind) -> Any:
+        return base_estimator(self.estimator, getattr(self, "prior_", None) if self.estimator is None else None, kind)
 
     def _prior_of(self, experience: Experience, kind: Kind) -> Prior:
         if self.measure is not None and experience.measure != self.measure:
             experience = experience.by(self.measure)
         default = next((n for n, entry in enumerate(experience.settings) if not entry), None)
         choice = chosen(experience, default=default)
-        base = made(self.estimator, kind) if isinstance(self.estimator, str) else self.estimator
+        base = self._base(kind)
         described = experience.features.shape[1] == len(feature_names(with_landmarks=True))
         return tuner_prior(
             experience,
             choice,
             kind=kind,
             estimator=class_path(base),
-            name=self.estimator if isinstance(self.estimator, str) else None,
+            name=name_of(base),
             landmarkers=described,
             trials={"cv": self.cv, "seed": self.random_state or 0, "max_rows": self.max_rows},
             provenance={
@@ -407,27 +378,6 @@ def _task_set(tasks: Any) -> TaskSet:
     return tasks
 
 
-def _check_twice(tasks: Sequence[Task], prints: Sequence[str]) -> None:
-    first: dict[str, str] = {}
-    for task, print_ in zip(tasks, prints, strict=True):
-        if print_ in first:
-            raise TaskError(
-                f"Task {task.name!r} ({len(task)} rows) holds the same data as task {first[print_]!r}; a data set must stand "
-                "once, or it would be judged by itself: leave one out."
-            )
-        first[print_] = task.name
-
-
-def _check_failures(tasks: Sequence[Task], records: Sequence[Sequence[Any]]) -> None:
-    for task, row in zip(tasks, records, strict=True):
-        failures = [record.failure for record in row if record.failure]
-        if len(failures) == len(row):
-            raise TaskError(
-                f"Task {task.name!r} ({len(task)} rows): every setting failed, the first with '{failures[0]}'; leave the task out, "
-                "or give more time with max_seconds=."
-            )
-
-
 def _usual(seconds: np.ndarray) -> list[float | None]:
     """Median time of a fit by setting; None where none was measured."""
     with warnings.catch_warnings():
@@ -437,5 +387,4 @@ def _usual(seconds: np.ndarray) -> list[float | None]:
 
 
 def _kind_of(experience: Experience) -> Kind:
-    regression = {*SCORES["regression"], "neg_mean_squared_error"}
-    return "regression" if experience.measure in regression else "classification"
+    return "regression" if experience.measure in SCORES["regression"] else "classification"

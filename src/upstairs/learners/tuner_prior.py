@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from upstairs.errors import PriorMismatchError
-from upstairs.learners.catalogue import CATALOGUE, made
+from upstairs.learners.catalogue import CATALOGUE, DEFAULT, made
 from upstairs.outer.experience import Experience
 from upstairs.outer.recommend import Choice, Outcomes, Recommender
 from upstairs.plain import json_value
 from upstairs.prior import Prior
 from upstairs.tasks.task import Kind
 
-__all__ = ["FAMILY", "base_estimator", "checked_prior", "class_path", "recommender_of", "tuner_prior"]
+__all__ = ["FAMILY", "base_estimator", "checked_prior", "class_path", "name_of", "recommender_of", "tuner_prior"]
 
 FAMILY = "tuner"
 
@@ -116,7 +116,7 @@ def base_estimator(estimator: Any, prior: Prior | None, kind: Kind) -> Any:
     learned = None if prior is None else prior.settings["estimator"]
     if estimator is None:
         if learned is None:
-            estimator = next(iter(CATALOGUE))
+            estimator = DEFAULT
         elif learned["name"] is None:
             raise PriorMismatchError(
                 f"estimator must be given, because the prior was learned for {learned['class']}, which is code and not "
@@ -150,6 +150,24 @@ def class_path(estimator: Any) -> str:
     """
     cls = type(estimator)
     return f"{cls.__module__.split('.')[0]}.{cls.__qualname__}"
+
+
+def name_of(estimator: Any) -> str | None:
+    """Name an estimator of the catalogue whose arguments are scikit-learn's defaults; None for any other.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> name_of(Ridge()), name_of(Ridge(alpha=3.0))
+    ('ridge', None)
+    """
+    cls = type(estimator)
+    for name, entry in CATALOGUE.items():
+        for kind, (module, known) in entry.places.items():
+            if cls.__name__ == known and cls.__module__.startswith(module):
+                plain = made(name, kind).get_params()
+                return name if repr(estimator.get_params()) == repr(plain) else None
+    return None
 
 
 def _finite(outcomes: Outcomes) -> dict[str, Any]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from upstairs.errors import PriorMismatchError, TaskError
+from upstairs.outer.experience import Experience
 from upstairs.outer.journal import Journal, Record, settings_key
-from upstairs.outer.trials import Settings, Trials
+from upstairs.outer.metafeatures import describe
+from upstairs.outer.trials import SCORES, Settings, Trials
 from upstairs.outer.workers import Batch, run_bounded
+from upstairs.tasks.fingerprint import fingerprint
 from upstairs.tasks.task import Task
 
-__all__ = ["fill"]
+__all__ = ["distinct", "fill", "tabulated"]
 
 _AT_ONCE = 8
 """Trials that go to a process together with their data, so that processes end at about the same time."""
@@ -75,3 +81,83 @@ def fill(
             if progress is not None:
                 progress(done, total)
     return [[journal.known[name, key] for key in keys] for name in names]
+
+
+def distinct(tasks: Sequence[Task]) -> list[str]:
+    """Return the fingerprint of each task.
+
+    Raises
+    ------
+    TaskError
+        If two tasks hold the same data.
+    """
+    first: dict[str, str] = {}
+    for task in tasks:
+        name = fingerprint(task.X, task.y)
+        if name in first:
+            raise TaskError(
+                f"Task {task.name!r} ({len(task)} rows) holds the same data as task {first[name]!r}; a data set must stand "
+                "once, or it would be judged by itself: leave one out."
+            )
+        first[name] = task.name
+    return list(first)
+
+
+def tabulated(
+    records: Sequence[Sequence[Record]],
+    tasks: Sequence[Task],
+    names: Sequence[str],
+    groups: Sequence[str],
+    settings: Sequence[Settings],
+    *,
+    measure: str | None,
+    with_landmarks: bool,
+) -> Experience:
+    """Make a table of trials, with a description of every task.
+
+    Parameters
+    ----------
+    records : sequence of sequences of Record
+        What `fill` returned for ``tasks`` and ``settings``.
+    tasks, names, groups, settings
+    measure : str, optional
+        Which score counts; the first that was measured when not given.
+    with_landmarks : bool
+
+    Raises
+    ------
+    TaskError
+        For a task on which every setting failed.
+    PriorMismatchError
+        If ``measure`` was not measured.
+    """
+    for task, row in zip(tasks, records, strict=True):
+        failures = [record.failure for record in row if record.failure]
+        if len(failures) == len(row):
+            raise TaskError(
+                f"Task {task.name!r} ({len(task)} rows): every setting failed, the first with '{failures[0]}'; leave the task out, "
+                "or give more time with max_seconds=."
+            )
+    kind = tasks[0].kind
+    assert kind is not None
+
+    def table(name: str) -> np.ndarray:
+        found = np.array([[record.scores.get(name, np.nan) for record in row] for row in records])
+        return np.where(np.isfinite(found), found, -np.inf)
+
+    scores = {name: found for name in SCORES[kind] if np.isfinite(found := table(name)).any()}
+    if measure is not None and measure not in scores:
+        raise PriorMismatchError(
+            f"measure={measure!r} is none of what this estimator can be scored by on these tasks: {', '.join(scores)}; "
+            "choose one of them."
+        )
+    return Experience(
+        settings,
+        [task.name for task in tasks],
+        scores,
+        groups,
+        names,
+        np.stack([describe(task.X, task.y, kind, with_landmarks=with_landmarks) for task in tasks]),
+        [[np.nan if record.failure else record.seconds for record in row] for row in records],
+        measure or next(iter(scores)),
+    )
