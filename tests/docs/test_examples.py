@@ -1,0 +1,20 @@
+"""Examples run, and show what they say they show."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import runpy
+
+import pytest
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "settings_from_experience.py"
+
+
+@pytest.mark.skipif(not EXAMPLE.exists(), reason="a source distribution has no examples")
+def test_settings_from_experience(capsys):
+    runpy.run_path(str(EXAMPLE))
+    said = capsys.readouterr().out
+    default, recommended = (float(value) for value in re.findall(r"tree, .*: ([\d.]+)", said))
+    assert recommended < 0.5 * default
+    assert "Experience(9 tasks in 9 groups, 7 settings" in said
