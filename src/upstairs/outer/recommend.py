@@ -43,9 +43,7 @@ class Outcomes:
 _OUTCOMES = (
     Outcomes(),
     Outcomes(pattern=0.5),
-    Outcomes(level=3.0, pattern=0.2),
     Outcomes(pattern=0.5, surrogate=True),
-    Outcomes(level=3.0, pattern=0.2, surrogate=True),
 )
 
 
