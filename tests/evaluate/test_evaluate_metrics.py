@@ -5,12 +5,12 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, r2_score, roc_auc
 from upstairs.errors import TaskError
 from upstairs.evaluate.metrics import (
     METRICS,
-    area_under_curve,
     classification_scores,
     metrics_for,
     regression_scores,
     score,
 )
+from upstairs.outer.ranks import area_under_curve
 
 
 class Says:

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from upstairs.errors import TaskError
+from upstairs.outer.ranks import area_under_curve
 
 __all__ = [
     "COVERAGE",
     "METRICS",
     "Metric",
-    "area_under_curve",
     "classification_scores",
     "metrics_for",
     "regression_scores",
@@ -182,21 +182,6 @@ def classification_scores(
     if binary:
         found["auc"] = area_under_curve(codes, probability[:, 1])
     return found
-
-
-def area_under_curve(codes: Int[np.ndarray, " row"], margin: Float[np.ndarray, " row"]) -> float:
-    """Share of pairs of one row of each class that are in the right order, ties counting half; NaN for one class.
-
-    Examples
-    --------
-    >>> area_under_curve(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.4, 0.8]))
-    0.875
-    """
-    positive = codes == 1
-    above, below = int(positive.sum()), int((~positive).sum())
-    if above == 0 or below == 0:
-        return np.nan
-    return float((rankdata(margin)[positive].sum() - above * (above + 1) / 2) / (above * below))
 
 
 def _label_scores(codes: Int[np.ndarray, " row"], predicted: Int[np.ndarray, " row"]) -> dict[str, float]:

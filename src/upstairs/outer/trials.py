@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Shaped
 from sklearn.base import clone
 
 from upstairs.errors import TaskError
+from upstairs.outer.ranks import area_under_curve
 from upstairs.storage import content_hash
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.task import Kind, Task
@@ -25,6 +26,8 @@ SCORES: Mapping[Kind, tuple[str, ...]] = {
     "regression": ("r2", "neg_mean_absolute_error"),
 }
 """What a trial measures, by scikit-learn's names (more is better); the first is used when nothing is asked for."""
+_LEAST = float(np.finfo(np.float64).eps)
+"""Probabilities below count as this one in the log loss, as in scikit-learn."""
 _NEVER_MORE_THAN_ROWS = ("n_neighbors",)
 """Arguments that scikit-learn refuses above the number of rows."""
 
@@ -195,15 +198,15 @@ def scores_of(
     >>> {name: round(value, 3) for name, value in found.items()}
     {'neg_log_loss': -0.562, 'accuracy': 0.75, 'balanced_accuracy': 0.5, 'roc_auc': 0.5}
     """
-    from sklearn import metrics
-
     said = np.asarray(model.predict(X))
     if classes is None:
         if not np.isfinite(said).all():
             return {"r2": -np.inf, "neg_mean_absolute_error": -np.inf}
+        spread = float(((y - y.mean()) ** 2).sum())
+        lost = float(((y - said) ** 2).sum())
         return {
-            "r2": float(metrics.r2_score(y, said)) if len(y) > 1 else np.nan,
-            "neg_mean_absolute_error": -float(metrics.mean_absolute_error(y, said)),
+            "r2": 1.0 - lost / spread if spread > 0 else float(lost == 0),
+            "neg_mean_absolute_error": -float(np.abs(y - said).mean()),
         }
     seen = np.unique(y)
     recalls = [float(np.mean(said[y == label] == label)) for label in seen]
@@ -216,8 +219,11 @@ def scores_of(
     if hasattr(model, "predict_proba"):
         full = np.zeros((len(X), len(classes)))
         full[:, np.searchsorted(classes, model.classes_)] = np.nan_to_num(model.predict_proba(X))
-        scores["neg_log_loss"] = -float(metrics.log_loss(y, _proper(full), labels=classes))
-        scores["roc_auc"] = _auc(y, full, seen)
+        taken = _proper(full)[np.arange(len(y)), np.searchsorted(classes, y)]
+        scores["neg_log_loss"] = float(np.log(np.clip(taken, _LEAST, 1.0)).mean())
+        which = seen[1:] if len(classes) == 2 else seen
+        if len(seen) > 1:
+            scores["roc_auc"] = float(np.mean([area_under_curve((y == k).astype(int), full[:, k]) for k in which]))
     return scores
 
 
@@ -262,13 +268,3 @@ def _thinned(task: Task, most: int | None, seed: int) -> Task:
 def _proper(probabilities: np.ndarray) -> np.ndarray:
     total = probabilities.sum(axis=1, keepdims=True)
     return np.where(total > 0, probabilities / np.where(total > 0, total, 1.0), 1.0 / probabilities.shape[1])
-
-
-def _auc(y: np.ndarray, probabilities: np.ndarray, seen: Sequence[int] | np.ndarray) -> float:
-    """Area under the curve, for several classes the mean of each against the rest; NaN with one class."""
-    from sklearn.metrics import roc_auc_score
-
-    if len(seen) < 2:
-        return float("nan")
-    which = seen[1:] if probabilities.shape[1] == 2 else seen
-    return float(np.mean([roc_auc_score(y == label, probabilities[:, label]) for label in which]))
