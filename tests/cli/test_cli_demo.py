@@ -19,6 +19,7 @@ def test_the_demo_shows_three_sets(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         )
 
     monkeypatch.setattr(demo, "_TRAINING", demo._TRAINING | {"steps": 20})
+    monkeypatch.setattr(demo, "_NETWORK", demo._NETWORK | {"net": {"name": "mlp", "sizes": (8,)}})
     monkeypatch.setattr(demo, "_learned", quick)
     monkeypatch.setattr(demo, "_measured", fewer)
     assert main(["demo"]) == 0

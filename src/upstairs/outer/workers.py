@@ -188,15 +188,17 @@ class _Line:
         try:
             _send(process.stdin, message)
             value, seconds, failure = _receive(process.stdout)
+            alive = True
         except (EOFError, OSError):
-            value, seconds = None, time.monotonic() - start
-            failure = "timeout" if self.overran else "died"
-            with self.lock:
+            value, seconds, failure, alive = None, time.monotonic() - start, "died", False
+        with self.lock:
+            self.since = None
+            if self.overran or not alive:  # also where the answer came at the last moment: the process is ended by now
                 self.process = None
+        if self.process is None:
             _ended(process)
-        finally:
-            with self.lock:
-                self.since = None
+        if not alive and self.overran:
+            failure = "timeout"
         return value, seconds, failure
 
 
