@@ -196,3 +196,11 @@ def test_bytes_of_another_type_are_not_read():
         unpacked(data)
     model = SGDClassifier().fit([[1.0], [2.0]], [0, 1])
     assert unpacked(np.frombuffer(skops.io.dumps(model), dtype=np.uint8)).coef_.shape == (1, 1)
+
+
+def test_truth_values_and_huge_numbers_as_targets():
+    X = np.arange(30.0)[:, None]
+    truth = np.array([bool(n % 2) for n in range(30)], dtype=object)
+    assert up.RecommendedClassifier("decision-tree").fit(X, truth).classes_.tolist() == [False, True]
+    said = up.RecommendedRegressor("ridge", settings={"alpha": 1e-9}).fit(X, 1e200 * X[:, 0]).predict(X)
+    np.testing.assert_allclose(said, 1e200 * X[:, 0], rtol=1e-6, atol=1e194)

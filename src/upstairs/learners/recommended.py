@@ -378,5 +378,7 @@ class RecommendedRegressor(RegressorMixin, Recommended):
         return self._said(X, "predict") * scale + center
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
-        self._target_ = float(y.mean()), float(y.std()) or 1.0
+        large = float(np.abs(y).max()) or 1.0
+        inside = y / large  # so that squares of huge numbers are finite
+        self._target_ = float(inside.mean()) * large, (float(inside.std()) or 1.0) * large
         return (y - self._target_[0]) / self._target_[1]

@@ -70,6 +70,8 @@ def checked_targets(estimator: Any, kind: str, y: Any, rows: int) -> np.ndarray:
         y = column_or_1d(y, warn=True).astype(np.float64, copy=False)
     else:
         y = column_or_1d(y, warn=True)
+        if y.dtype == object and all(isinstance(value, bool | np.bool_) for value in y):
+            y = y.astype(bool)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
     if len(y) != rows:
