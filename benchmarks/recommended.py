@@ -30,7 +30,7 @@ from sklearn.model_selection import ParameterSampler
 import upstairs as up
 from upstairs.learners.catalogue import CATALOGUE, known, made
 from upstairs.outer.recommend import Recommender, chosen, group_folds
-from upstairs.outer.trials import Trials, _Fold, _thinned, held_out, scores_of, with_settings
+from upstairs.outer.trials import Trials, Fold, _thinned, held_out, scores_of, with_settings
 from upstairs.outer.workers import Batch, run_bounded
 from upstairs.plain import json_value
 from upstairs.prior import Prior
@@ -120,7 +120,7 @@ class RandomSearch:
         task = _thinned(task, ROWS, 0)
         ((train, test),) = held_out(task.y, self.kind, SHARE, 0)
         part, base = task.take(train), made(self.name, self.kind)
-        whole = _Fold.of(task, train, test)
+        whole = Fold.of(task, train, test)
         trial = Trials(base, 3, 1)(part)
 
         def run(seed: int) -> tuple[float, float]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from upstairs import evaluate as evaluate_module
     from upstairs import optim, tasks
     from upstairs.errors import (
+        ApproximationWarning,
         FamiliarityWarning,
         MissingExtraError,
         NotMetaFittedError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from upstairs.learners.neural_network import MetaNeuralNetwork
     from upstairs.learners.prior_descent import PriorGradientDescentClassifier, PriorGradientDescentRegressor
     from upstairs.learners.prior_network import PriorNeuralNetworkClassifier, PriorNeuralNetworkRegressor
+    from upstairs.learners.prior_svm import PriorSVC, PriorSVR
     from upstairs.learners.recommended import RecommendedClassifier, RecommendedRegressor
     from upstairs.learners.registry import load, save
     from upstairs.learners.shipped import recommended
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from upstairs.tasks import ClassPool, Task, TaskSet
 
 _PLACES = {
+    "ApproximationWarning": "upstairs.errors",
     "ClassPool": "upstairs.tasks.pool",
     "EvaluationResult": "upstairs.evaluate",
     "Experience": "upstairs.outer.experience",
@@ -51,6 +54,8 @@ _PLACES = {
     "PriorMismatchError": "upstairs.errors",
     "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
     "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
+    "PriorSVC": "upstairs.learners.prior_svm",
+    "PriorSVR": "upstairs.learners.prior_svm",
     "RecommendedClassifier": "upstairs.learners.recommended",
     "RecommendedRegressor": "upstairs.learners.recommended",
     "StorageError": "upstairs.errors",

@@ -35,3 +35,7 @@ class FamiliarityWarning(UserWarning):
 
 class UnsolvedWarning(UserWarning):
     """The inner problem of tasks is not solved, although the learning of the prior relies on it."""
+
+
+class ApproximationWarning(UserWarning):
+    """A task is too large to be learned exactly, and something near is learned instead."""

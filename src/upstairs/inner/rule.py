@@ -24,12 +24,14 @@ class Rows:
     """A padded batch of rows, one line of the leading axis a task.
 
     ``x`` are encoded features, ``y`` are targets (regression) or class numbers 0 to way-1 (classification),
-    ``mask`` is true where a row is real. Padding rows hold zeros.
+    ``mask`` is true where a row is real. Padding rows hold zeros. ``weight`` is what a row counts (None: 1), for rules
+    that know weights.
     """
 
     x: Float[np.ndarray, "task row feature"]
     y: Shaped[np.ndarray, "task row"]
     mask: Bool[np.ndarray, "task row"]
+    weight: Float[np.ndarray, "task row"] | None = None
 
     @property
     def counts(self) -> np.ndarray:

@@ -65,6 +65,7 @@ def adapt_all(
     ys: Sequence[Shaped[np.ndarray, " _"]],
     *,
     guard: bool = False,
+    weights: Sequence[Float[np.ndarray, " _"]] | None = None,
 ) -> list[Adapted]:
     """Learn tasks from their encoded rows; tasks of similar size and equal ways share a batch.
 
@@ -76,10 +77,13 @@ def adapt_all(
         Encoded rows and standardised targets (or class numbers) of every task.
     guard
         Whether a task may fall back to the plain base learner, see `upstairs.learners.guard`.
+    weights
+        What every row counts, for rules that know weights.
     """
     found: list[Adapted | None] = [None] * len(xs)
+    each_weight: Sequence[np.ndarray | None] = [None] * len(xs) if weights is None else weights
     if situation.params is None:
-        return [_own(situation, x, y) for x, y in zip(xs, ys, strict=True)]
+        return [_own(situation, x, y, w) for x, y, w in zip(xs, ys, each_weight, strict=True)]
     params = situation.rule.override(situation.params, situation.settings)
     alike: dict[tuple[int, int], list[int]] = {}
     buckets = {rows: bucket(rows) for rows in {len(y) for y in ys}}
@@ -90,7 +94,7 @@ def adapt_all(
         for start in range(0, len(numbers), most):
             part = numbers[start : start + most]
             longest = max(len(ys[n]) for n in part) or 1
-            batch = Rows(*pad([(xs[n], ys[n]) for n in part], longest))
+            batch = Rows(*pad([(xs[n], ys[n]) for n in part], longest), _padded(weights, part, longest))
             state = situation.rule.adapt(params, batch)
             familiarity = _familiarity(situation, batch, state)
             each = zip(*(array[:, None] for array in state.values()), strict=True)
@@ -98,7 +102,11 @@ def adapt_all(
                 own_state = dict(zip(state, arrays, strict=True))
                 found[number] = Adapted(situation.rule, params, own_state, len(ys[number]), True, percent)
     results = [entry for entry in found if entry is not None]
-    return [_guarded(situation, entry, x, y) for entry, x, y in zip(results, xs, ys, strict=True)] if guard else results
+    if not guard:
+        return results
+    return [
+        _guarded(situation, entry, x, y, w) for entry, x, y, w in zip(results, xs, ys, each_weight, strict=True)
+    ]
 
 
 def predict_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"]) -> Prediction:
@@ -118,10 +126,23 @@ def _ways(situation: Situation, y: np.ndarray) -> int:
     return situation.ways or (int(y.max()) + 1 if y.dtype.kind == "i" and len(y) else 0)
 
 
-def _own(situation: Situation, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
+def _padded(
+    weights: Sequence[np.ndarray] | None, part: Sequence[int], longest: int
+) -> Float[np.ndarray, "task row"] | None:
+    if weights is None:
+        return None
+    return np.stack([np.pad(weights[n], (0, longest - len(weights[n]))) for n in part])
+
+
+def _own(
+    situation: Situation,
+    x: Float[np.ndarray, "row feature"],
+    y: np.ndarray,
+    weight: Float[np.ndarray, " row"] | None = None,
+) -> Adapted:
     plain = situation.plain
     params = plain.override(plain.own_params(x, y, _ways(situation, y)), situation.settings)
-    state = plain.adapt(params, Rows(*pad([(x, y)], len(y))))
+    state = plain.adapt(params, Rows(*pad([(x, y)], len(y)), None if weight is None else weight[None]))
     return Adapted(plain, params, state, len(y), used_prior=False)
 
 
@@ -140,9 +161,15 @@ def _familiarity(situation: Situation, batch: Rows, state: State) -> list[float 
     return found
 
 
-def _guarded(situation: Situation, adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
+def _guarded(
+    situation: Situation,
+    adapted: Adapted,
+    x: Float[np.ndarray, "row feature"],
+    y: np.ndarray,
+    weight: Float[np.ndarray, " row"] | None,
+) -> Adapted:
     ways = _ways(situation, y)
     choice = decide(situation.rule, situation.plain, adapted.params, x, y, ways, situation.tables, adapted.familiarity)
     if choice.keep:
         return adapted._replace(reason=choice.reason)
-    return _own(situation, x, y)._replace(familiarity=adapted.familiarity, reason=choice.reason)
+    return _own(situation, x, y, weight)._replace(familiarity=adapted.familiarity, reason=choice.reason)

@@ -31,7 +31,7 @@ AnyEstimator = TypeVar("AnyEstimator", bound="PriorEstimator")
 
 def _can_update(estimator: PriorEstimator) -> bool:
     """``partial_fit`` exists where more rows can be learned exactly."""
-    return estimator.prior is not None and estimator._situation_of_prior().updates
+    return estimator._prior_read() is not None and estimator._situation_of_prior().updates
 
 
 class PriorEstimator(BaseEstimator, abc.ABC):
@@ -82,13 +82,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         TaskError
             If rows or targets break a rule (no row, missing target, a single class where labels are own).
         """
-        self._check_prior()
-        X, y = self._checked(X, y)
-        situation = self._ready(X)
-        targets = self._targets(y, situation)
-        assert situation.encoder is not None
-        adapted = adapt_all(situation, [situation.encoder.encode(X)], [targets], guard=self.guard)[0]
-        return self._hold(adapted, situation, warn=True)
+        return self._fit(X, y)
 
     @available_if(_can_update)
     def partial_fit(self: AnyEstimator, X: Any, y: Any, classes: Any = None) -> AnyEstimator:
@@ -166,22 +160,37 @@ class PriorEstimator(BaseEstimator, abc.ABC):
         """Do the same for further rows, with what the fit kept."""
 
     # --- inner workings -----------------------------------------------------------------------------------------
+    def _fit(self: AnyEstimator, X: Any, y: Any, weight: np.ndarray | None = None) -> AnyEstimator:
+        self._check_prior()
+        X, y = self._checked(X, y)
+        situation = self._ready(X, y)
+        targets = self._targets(y, situation)
+        assert situation.encoder is not None
+        weights = None if weight is None else [weight]
+        adapted = adapt_all(situation, [situation.encoder.encode(X)], [targets], guard=self.guard, weights=weights)[0]
+        return self._hold(adapted, situation, warn=True)
+
     def _check_prior(self) -> None:
-        if self.prior is None:
+        prior = self._prior_read()
+        if prior is None:
             return
-        if not isinstance(self.prior, Prior):
+        if not isinstance(prior, Prior):
             raise PriorMismatchError(
-                f"prior must be a Prior (the prior_ of a meta-learner) or None, but is a {type(self.prior).__name__}; pass meta.prior_."
+                f"prior must be a Prior (the prior_ of a meta-learner) or None, but is a {type(prior).__name__}; pass meta.prior_."
             )
-        if self.prior.family != self._family:
+        if prior.family != self._family:
             raise PriorMismatchError(
-                f"prior is of the family {self.prior.family!r}, but {type(self).__name__} reads {self._family!r}; "
+                f"prior is of the family {prior.family!r}, but {type(self).__name__} reads {self._family!r}; "
                 "use the estimator of that family."
             )
-        if self.prior.settings["kind"] != self._kind:
+        if prior.settings["kind"] != self._kind:
             raise PriorMismatchError(
-                f"prior was learned on {self.prior.settings['kind']} tasks, but {type(self).__name__} is for {self._kind}."
+                f"prior was learned on {prior.settings['kind']} tasks, but {type(self).__name__} is for {self._kind}."
             )
+
+    def _prior_read(self) -> Prior | None:
+        """Return the prior itself, where the argument may name one."""
+        return self.prior
 
     def _checked(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         if y is None:
@@ -191,7 +200,8 @@ class PriorEstimator(BaseEstimator, abc.ABC):
 
     def _columns(self, X: Any, *, reset: bool) -> Any:
         """Take frames by name, in the order of the prior's columns, and arrays by position."""
-        encoder = None if self.prior is None else self.prior.settings["encoder"]
+        prior = self._prior_read()
+        encoder = None if prior is None else prior.settings.get("encoder")
         if encoder is None or not encoder["named"] or not is_frame(X):
             return checked_columns(self, X, reset=reset)
         table = Table.from_frame(X)
@@ -202,9 +212,9 @@ class PriorEstimator(BaseEstimator, abc.ABC):
             self.feature_names_in_ = np.array(table.names, dtype=object)
         return checked_columns(self, table, reset=reset)
 
-    def _ready(self, X: Any) -> Situation:
+    def _ready(self, X: Any, y: np.ndarray) -> Situation:
         """Return the situation with an encoder: the prior's, or one fitted on these rows."""
-        if self.prior is not None:
+        if self._prior_read() is not None:
             return self._situation_of_prior()
         plain = self._situation_without_prior()
         return replace(plain, encoder=Encoder.fit(X))
@@ -246,7 +256,7 @@ class PriorEstimator(BaseEstimator, abc.ABC):
             kind, _, rest = name.partition("/")
             if kind in groups:
                 groups[kind][rest] = array
-        plain = self._situation_without_prior() if self.prior is None else self._situation_of_prior()
+        plain = self._situation_without_prior() if self._prior_read() is None else self._situation_of_prior()
         center, scale = document["target"]
         situation = replace(
             plain, encoder=Encoder.from_spec(document["encoder"]), ways=document["ways"], center=center, scale=scale

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import abc
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, final
 
 import numpy as np
@@ -12,24 +11,20 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.metaestimators import available_if
 
-from upstairs.errors import FamiliarityWarning, TaskError
-from upstairs.learners.guard import UNFAMILIAR
+from upstairs.errors import TaskError
+from upstairs.learners.asking import ask
 from upstairs.learners.rows import checked_columns, checked_targets
 from upstairs.learners.stored_estimators import packed, unpacked
-from upstairs.learners.tuner_prior import base_estimator, checked_prior, recommender_of
-from upstairs.outer.metafeatures import describe
-from upstairs.outer.trials import SCORES, Settings, Trials, check_cv, with_settings
+from upstairs.learners.tuner_prior import base_estimator, checked_prior
+from upstairs.outer.trials import Settings, check_cv, with_settings
 from upstairs.plain import json_value
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
-from upstairs.tasks.fingerprint import row_codes
-from upstairs.tasks.task import Kind, Task
+from upstairs.tasks.task import Kind
 
 __all__ = ["Recommended", "RecommendedClassifier", "RecommendedRegressor"]
 
 AnyRecommended = TypeVar("AnyRecommended", bound="Recommended")
-_CHEAP_FALLBACKS = 3
-"""Recommended settings that are tried before the estimator's own, if rows are too few for the first."""
 
 
 class Recommended(BaseEstimator, abc.ABC):
@@ -127,59 +122,20 @@ class Recommended(BaseEstimator, abc.ABC):
             return (self.settings,)
         if prior is None:
             return ({},)
-        known = recommender_of(prior)
-        x = describe(X, y, self._kind, with_landmarks=prior.settings["landmarkers"])
-        self.familiarity_ = familiarity = known.familiarity(x)
-        if familiarity < UNFAMILIAR:
-            warnings.warn(
-                f"These data ({len(y)} rows) are less like the data sets of the prior than {100 - familiarity:.1f} % of those are "
-                "like each other; the settings may not suit them: compare with guard=True, or give a few trials.",
-                FamiliarityWarning,
-                stacklevel=3,
-            )
-        if self.trials == 1 and not self.guard:
-            return [known.experience.settings[n] for n in known.order(x, _CHEAP_FALLBACKS)]
-        return self._compared(known, base, x, X, y)
-
-    def _compared(self, known: Any, base: Any, x: np.ndarray, X: Any, y: np.ndarray) -> Sequence[Settings]:
-        """Compare the first few settings (and with ``guard`` the estimator's own) by cross-validation."""
-        score = self._scorer(base, X, y)
-        measure = known.experience.measure
-        measure = measure if measure in SCORES[self._kind] else SCORES[self._kind][0]
-        tried: dict[int, float] = {}
-        for _ in range(self.trials):
-            following = known.order(x, 1, tried)
-            if following:
-                tried[following[0]] = score(known.experience.settings[following[0]], measure)
-        found = [(known.experience.settings[n], value) for n, value in tried.items()]
-        if self.guard:
-            plain = score({}, measure)
-            best = max(value for _, value in found)
-            self.used_prior_ = bool(best >= plain)
-            self.guard_reason_ = (
-                f"cross-validated {measure}: {best:.4g} with recommended settings, {plain:.4g} with the estimator's own"
-            )
-            found.append(({}, plain))
-        self.trials_ = tuple(found)
-        return [settings for settings, _ in sorted(found, key=lambda entry: -entry[1])]
-
-    def _scorer(self, base: Any, X: Any, y: np.ndarray) -> Callable[[Settings, str], float]:
-        """Cross-validated score of settings on the rows of `fit`; -inf where it cannot be had."""
-        task = Task(X, y, name="the rows of fit", kind=self._kind)
-        task = task.take(np.argsort(row_codes(task.X, task.y), kind="stable"))  # folds do not depend on the rows' order
-        try:
-            trial = Trials(base, self.cv, 0 if self.random_state is None else self.random_state)(task)
-        except TaskError:
-            return lambda settings, measure: -np.inf
-
-        def score(settings: Settings, measure: str) -> float:
-            try:
-                value = trial(settings)[measure]
-            except ValueError:
-                return -np.inf
-            return value if np.isfinite(value) else -np.inf
-
-        return score
+        advice = ask(
+            prior,
+            base,
+            X,
+            y,
+            self._kind,
+            trials=self.trials,
+            cv=self.cv,
+            guard=self.guard,
+            seed=self.random_state,
+        )
+        self.familiarity_, self.trials_ = advice.familiarity, advice.trials
+        self.used_prior_, self.guard_reason_ = advice.used_prior, advice.reason
+        return advice.order
 
     def _first_that_fits(
         self, base: Any, order: Sequence[Settings], rows: np.ndarray, targets: np.ndarray

@@ -28,6 +28,8 @@ _CLASSES = {
     "PriorGradientDescentRegressor": "upstairs.learners.prior_descent",
     "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
     "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
+    "PriorSVC": "upstairs.learners.prior_svm",
+    "PriorSVR": "upstairs.learners.prior_svm",
     "RecommendedClassifier": "upstairs.learners.recommended",
     "RecommendedRegressor": "upstairs.learners.recommended",
 }
@@ -84,7 +86,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     else:
         if not model.__sklearn_is_fitted__():
             raise StorageError(f"This {name} is not fitted; call fit or adapt before saving it.")
-        prior = model.prior
+        prior = model.prior if isinstance(model, Recommended) else model._prior_read()
         document["fitted"], fitted = model._stored()
         arrays |= {f"fitted/{key}": array for key, array in fitted.items()}
         if hasattr(model, "classes_"):

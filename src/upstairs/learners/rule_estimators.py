@@ -113,12 +113,13 @@ class RuleClassifier(ClassifierMixin, PriorEstimator):
         return self.classes_[best]
 
     def _targets(self, y: np.ndarray, situation: Situation) -> np.ndarray:
-        if self.prior is not None and self.prior.settings["labels"] == "shared":
-            self.classes_ = np.asarray(self.prior.settings["classes"])
+        prior = self._prior_read()
+        if prior is not None and prior.settings["labels"] == "shared":
+            self.classes_ = np.asarray(prior.settings["classes"])
             return self._more_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            where = "labels of a task's own" if self.prior is not None else "a classifier without a prior"
+            where = "labels of a task's own" if prior is not None else "a classifier without a prior"
             raise TaskError(
                 f"The support ({len(y)} rows) holds one class, {self.classes_.tolist()[0]!r}, but {where} need at least 2; "
                 "add rows of another class."

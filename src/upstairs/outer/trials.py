@@ -89,13 +89,7 @@ class Trials:
         TaskError
             If no fold has two classes to train on.
         """
-        task = _thinned(task, self.max_rows, self.seed)
-        folds = [_Fold.of(task, *rows) for rows in held_out(task.y, str(task.kind), self.cv, self.seed)]
-        folds = [fold for fold in folds if fold.usable]
-        if not folds:
-            raise TaskError(
-                f"Task {task.name!r} ({len(task)} rows): no part of it has two classes to train on; leave it out."
-            )
+        folds = self.folds(task)
 
         def trial(settings: Settings) -> dict[str, float]:
             found = [fold.score(with_settings(self.estimator, settings, self.seed, len(fold.x))) for fold in folds]
@@ -103,9 +97,26 @@ class Trials:
 
         return trial
 
+    def folds(self, task: Task) -> list[Fold]:
+        """Return the parts of a task that can be trained on.
+
+        Raises
+        ------
+        TaskError
+            If there is none.
+        """
+        task = _thinned(task, self.max_rows, self.seed)
+        folds = [Fold.of(task, *rows) for rows in held_out(task.y, str(task.kind), self.cv, self.seed)]
+        folds = [fold for fold in folds if fold.usable]
+        if not folds:
+            raise TaskError(
+                f"Task {task.name!r} ({len(task)} rows): no part of it has two classes to train on; leave it out."
+            )
+        return folds
+
 
 @dataclass(frozen=True)
-class _Fold:
+class Fold:
     """Encoded rows to train on and to score by."""
 
     x: Float[np.ndarray, "row column"]
@@ -115,7 +126,7 @@ class _Fold:
     classes: np.ndarray | None
 
     @classmethod
-    def of(cls, task: Task, train: np.ndarray, held_out: np.ndarray) -> _Fold:
+    def of(cls, task: Task, train: np.ndarray, held_out: np.ndarray) -> Fold:
         part, rest = task.take(train), task.take(held_out)
         encoder = Encoder.fit(part.X)
         y, y_rest, classes = part.y, rest.y, None

@@ -1,0 +1,342 @@
+"""The plain support vector machine as a rule: libsvm's solution as arrays, with probabilities from left-out rows.
+
+Nothing is learned over tasks here but the settings (`params`); one task is one fit. Classes are compared in pairs, and
+probabilities of pairs are joined (`upstairs.inner.coupling`). How sure a pair is follows from its decisions at the
+rows it was fitted to, each left out (`upstairs.inner.left_out`), and from how sure such machines are on other tasks.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from scipy.special import expit
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import SVC, SVR
+
+from upstairs.errors import ApproximationWarning, UnsolvedWarning
+from upstairs.inner.coupling import coupled, pairs_of
+from upstairs.inner.left_out import left_out, slope_of
+from upstairs.inner.nystroem import approximate_machine
+from upstairs.inner.rule import Categorical, Gaussian, Params, PlainRule, Rows, State
+from upstairs.inner.svm_kernel import KERNELS, kernel_between, middle_distance
+
+__all__ = ["MOST_ROWS", "SLOPE", "Pair", "SupportVectors", "machine", "pair_scores", "said_of_rows"]
+
+MOST_ROWS = 20_000
+"""With more rows of a pair of classes (or of a regression) the kernel is approximated."""
+_MOST_VECTORS = 3000
+"""Support vectors of a pair that are left out in turn; of more, some."""
+_WORK = 4e9
+"""Products of numbers that the solver may take, about; it stops then, and says so."""
+_BLOCK = 20_000_000
+SLOPE = (1.1, 0.5)
+"""Mean and standard deviation of the log of how fast log odds grow with the decision, where no tasks were seen."""
+
+
+def machine(params: Params, x: Any, y: np.ndarray, weight: np.ndarray | None, kind: str) -> State:
+    """Fit one task.
+
+    Parameters
+    ----------
+    params
+        See `SupportVectors`.
+    x : array or sparse matrix of shape (row, feature)
+        Sparse for the linear kernel only.
+    y : array of shape (row,)
+        Class numbers, or targets.
+    weight : array of shape (row,), optional
+        What the cost of every row is multiplied by.
+    kind : {"classification", "regression"}
+
+    Returns
+    -------
+    dict of arrays
+        ``vectors`` (vector, feature), ``label`` (vector,), ``coef`` (vector, output), ``intercept`` (output,), and
+        ``slope`` and ``shift`` (output,) or ``noise`` (). Sparse rows have one vector an output and no labels.
+    """
+    weight = np.ones(len(y)) if weight is None else weight
+    found = _regression(params, x, y, weight) if kind == "regression" else _classification(params, x, y, weight)
+    if hasattr(found["vectors"], "toarray"):
+        found["vectors"], found["coef"] = _dense(found["vectors"].T @ found["coef"]).T, np.eye(len(found["intercept"]))
+        del found["label"]
+    return {name: np.asarray(array, np.float64) for name, array in found.items()}
+
+
+def pair_scores(params: Params, state: Mapping[str, np.ndarray], x: Any) -> Float[np.ndarray, "row output"]:
+    """Decisions at rows (dense or sparse): of every pair of classes for its first, or the regression's value."""
+    parts = [kernel_between(params, part, state["vectors"]) @ state["coef"] for part in _blocks(x, state["vectors"])]
+    return np.concatenate(parts) + state["intercept"] if parts else np.zeros((0, len(state["intercept"])))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SupportVectors(PlainRule):
+    """One support vector machine a task, by libsvm [1]_.
+
+    ``params``: ``kernel`` (its place in `upstairs.inner.svm_kernel.KERNELS`), ``gamma``, ``degree``, ``coef0``, ``cost``,
+    ``epsilon``, ``class_cost`` (way), ``slope`` (mean and deviation, see `SLOPE`), and what settings are relative to:
+    ``middle`` (median squared distance of two rows) and ``balance`` (way). ``state``: see `machine`.
+
+    Departures: a regression's target is scaled by the caller; above `MOST_ROWS` rows the kernel is approximated
+    (`upstairs.inner.nystroem`) with the squared hinge loss; the solver stops after a bounded number of iterations.
+
+    References
+    ----------
+    .. [1] Chang, C.-C. and Lin, C.-J. (2011). LIBSVM: a library for support vector machines. ACM TIST 2.
+    """
+
+    kind: str = "classification"
+
+    def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
+        """The defaults of scikit-learn: C = 1, RBF kernel with ``gamma="scale"``, classes of equal weight."""
+        variance = float(x.var()) if x.size else 0.0
+        counts = np.bincount(y, minlength=ways) if self.kind == "classification" else np.zeros(0)
+        return {
+            "kernel": np.asarray(float(KERNELS.index("rbf"))),
+            "gamma": np.asarray(1.0 / (x.shape[1] * variance) if variance > 0 else 1.0),
+            "degree": np.asarray(3.0),
+            "coef0": np.asarray(0.0),
+            "cost": np.asarray(1.0),
+            "epsilon": np.asarray(0.1),
+            "class_cost": np.ones(len(counts)),
+            "slope": np.array(SLOPE),
+            "middle": np.asarray(middle_distance(x)),
+            "balance": counts.sum() / (np.maximum(counts, 1) * max(int((counts > 0).sum()), 1)),
+            "columns": np.asarray(float(x.shape[1])),
+        }
+
+    def override(self, params: Params, settings: Mapping[str, float]) -> Params:
+        """Take ``C``, ``epsilon``, ``kernel``, ``gamma`` (0: "auto"), ``width``, ``degree``, ``coef0``, ``balanced``, ``class <number>``, ``slope``."""
+        new = dict(params)
+        plain = {"C": "cost", "epsilon": "epsilon", "kernel": "kernel", "degree": "degree", "coef0": "coef0"}
+        for name, value in settings.items():
+            if name in plain:
+                new[plain[name]] = np.asarray(float(value))
+            elif name == "gamma":
+                new["gamma"] = np.asarray(float(value) if value > 0 else 1.0 / float(params["columns"]))
+            elif name == "width":
+                new["gamma"] = np.asarray(0.5 / (value**2 * float(params["middle"])))
+            elif name in ("slope mean", "slope spread"):
+                place = int(name == "slope spread")
+                new["slope"] = np.where(np.arange(2) == place, value, new["slope"])
+        if settings.get("balanced"):
+            new["class_cost"] = np.array(params["balance"])
+        given = {int(name[6:]): value for name, value in settings.items() if name.startswith("class ")}
+        if given:
+            new["class_cost"] = np.array([given.get(k, own) for k, own in enumerate(new["class_cost"])])
+        return new
+
+    def adapt(self, params: Params, support: Rows) -> State:
+        """Fit every task; states are padded to the largest."""
+        parts = []
+        for number, real in enumerate(support.mask):
+            weight = None if support.weight is None else support.weight[number][real]
+            parts.append(machine(params, support.x[number][real], support.y[number][real], weight, self.kind))
+        most = max(len(part["vectors"]) for part in parts)
+        for part in parts:
+            for name in ("vectors", "coef", "label"):
+                part[name] = np.pad(part[name], [(0, most - len(part[name])), *[(0, 0)] * (part[name].ndim - 1)])
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def predict(self, params: Params, state: State, x: Any) -> Categorical | Gaussian:
+        """Class probabilities, or a normal distribution with the spread of left-out rows."""
+        scores = self._scores(params, state, x)
+        if self.kind == "regression":
+            return Gaussian(scores[..., 0], np.broadcast_to(state["noise"][:, None], scores.shape[:2]).copy())
+        odds = scores * state["slope"][:, None] + state["shift"][:, None]
+        ways = _ways_of(odds.shape[2])
+        return Categorical(np.stack([coupled(expit(one), ways) for one in odds]))
+
+    def decide(self, params: Params, state: State, x: Any) -> Float[np.ndarray, "task row way"]:
+        """How strongly rows belong to each class, class weights included; of two classes plus and minus the decision."""
+        scores = self._scores(params, state, x)
+        if scores.shape[2] == 1:
+            return np.concatenate([scores, -scores], axis=2)
+        odds = np.where(state["slope"] > 0, scores * state["slope"][:, None], state["shift"][:, None])
+        return np.log(np.stack([coupled(expit(one), _ways_of(odds.shape[2])) for one in odds]))
+
+    def _scores(self, params: Params, state: State, x: Any) -> Float[np.ndarray, "task row output"]:
+        if hasattr(x, "toarray"):  # sparse rows of one task
+            return pair_scores(params, {name: array[0] for name, array in state.items()}, x)[None]
+        each = [{name: array[number] for name, array in state.items()} for number in range(len(x))]
+        return np.stack([pair_scores(params, one, rows) for one, rows in zip(each, x, strict=True)])
+
+    def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
+        """Nothing: no prior is compared with the rows."""
+        return np.zeros(len(support.mask))
+
+
+def _ways_of(pairs: int) -> int:
+    return int(round((1.0 + np.sqrt(1.0 + 8.0 * pairs)) / 2.0))
+
+
+class Pair(NamedTuple):
+    """What rows say about a pair of classes: margins with support vectors left out, odds of weights, and counts."""
+
+    margin: Float[np.ndarray, " row"]
+    shift: Float[np.ndarray, " row"]
+    count: Float[np.ndarray, " row"]
+
+
+def _classification(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
+    ways = len(params["class_cost"])
+    pairs = pairs_of(ways)
+    bound = float(params["cost"]) * params["class_cost"][y] * weight if len(y) else np.zeros(0)
+    if len(y) > MOST_ROWS:
+        _announce(len(y))
+        vectors, coef, intercept = approximate_machine(params, x, _signs(y, pairs), bound)
+        held = np.zeros(0, dtype=np.int64)
+    else:
+        vectors, coef, intercept, held = _solved(params, x, y, weight, ways, pairs)
+    found = {"vectors": vectors, "label": y[held], "coef": coef, "intercept": intercept}
+    slope, shift = np.zeros(len(pairs)), np.zeros(len(pairs))
+    counts = np.bincount(y, minlength=ways)
+    for number, said in enumerate(_said_of_pairs(params, x, y, bound, found, held)):
+        i, j = pairs[number]
+        if said is None:  # nothing to compare: what is seen is likelier
+            shift[number] = np.log((counts[i] + 0.5) / (counts[j] + 0.5))
+            intercept[number] = np.sign(shift[number])
+        else:
+            shift[number] = np.log(params["class_cost"][j] / params["class_cost"][i])
+            slope[number] = slope_of(said.margin, said.shift, said.count, *params["slope"].tolist())
+    return found | {"slope": slope, "shift": shift}
+
+
+def _said_of_pairs(
+    params: Params, x: Any, y: np.ndarray, bound: np.ndarray, found: Mapping[str, Any], held: np.ndarray
+) -> Iterator[Pair | None]:
+    """Yield what rows say about every pair; None where one of the classes has no row."""
+    scores, vectors, coef = pair_scores(params, found, x), found["vectors"], found["coef"]
+    for number, (i, j) in enumerate(pairs_of(len(params["class_cost"]))):
+        rows = np.flatnonzero((y == i) | (y == j))
+        sign = np.where(y[rows] == i, 1.0, -1.0)
+        if abs(sign.sum()) == len(rows):
+            yield None
+            continue
+        margin, count = scores[rows, number] * sign, np.ones(len(rows))
+        used = np.flatnonzero(coef[:, number] != 0) if len(held) else held
+        if len(used):
+            place = np.searchsorted(rows, held[used])
+            if len(used) > _MOST_VECTORS:
+                some = np.linspace(0, len(used) - 1, _MOST_VECTORS).round().astype(np.int64)
+                count[place] = 0.0
+                count[place[some]] = len(used) / len(some)
+                used, place = used[some], place[some]
+            between = kernel_between(params, vectors[used], vectors[used])
+            out = left_out(between, coef[used, number], scores[held[used], number], bound[held[used]])
+            margin[place] = out * sign[place]
+        yield Pair(margin, sign * np.log(params["class_cost"][j] / params["class_cost"][i]), count)
+
+
+def said_of_rows(params: Params, x: np.ndarray, y: np.ndarray) -> tuple[State, list[Pair | None]]:
+    """Fit rows, and return the state and what they say about every pair: what slopes are learned from."""
+    state = machine(params, x, y, None, "classification")
+    bound = float(params["cost"]) * params["class_cost"][y]
+    held = _solved(params, x, y, np.ones(len(y)), len(params["class_cost"]), pairs_of(len(params["class_cost"])))[3]
+    return state, list(_said_of_pairs(params, x, y, bound, state, held))
+
+
+def _solved(
+    params: Params, x: Any, y: np.ndarray, weight: np.ndarray, ways: int, pairs: np.ndarray
+) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors, coefficients and intercepts of every pair, positive for its first class, and the vectors' row numbers."""
+    coef, intercept, present = np.zeros((0, len(pairs))), np.zeros(len(pairs)), np.unique(y)
+    if len(present) < 2:
+        return x[:0], coef, intercept, np.zeros(0, dtype=np.int64)
+    model = SVC(C=float(params["cost"]), **_libsvm(params, x))
+    _quietly(model, x, y, params["class_cost"][y] * weight)
+    coef = np.zeros((len(model.support_), len(pairs)))
+    owner, dual = y[model.support_], _dense(model.dual_coef_)
+    place = {int(label): number for number, label in enumerate(present)}
+    flip = -1.0 if len(present) == 2 else 1.0
+    count = 0
+    for number, (i, j) in enumerate(pairs):
+        if i not in place or j not in place:
+            continue
+        first, second = place[int(i)], place[int(j)]
+        coef[owner == i, number] = flip * dual[second - 1][owner == i]
+        coef[owner == j, number] = flip * dual[first][owner == j]
+        intercept[number] = flip * model.intercept_[count]
+        count += 1
+    order = np.argsort(model.support_)
+    return x[model.support_[order]], coef[order], intercept, model.support_[order].astype(np.int64)
+
+
+def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
+    bound = float(params["cost"]) * weight
+    if len(y) == 0:
+        return {"vectors": x[:0], "label": y, "coef": np.zeros((0, 1)), "intercept": np.zeros(1), "noise": np.ones(())}
+    if len(y) > MOST_ROWS:
+        _announce(len(y))
+        vectors, coef, intercept = approximate_machine(params, x, y[:, None], bound, epsilon=float(params["epsilon"]))
+        rest = y - pair_scores(params, {"vectors": vectors, "coef": coef, "intercept": intercept}, x)[:, 0]
+        noise = np.square(rest).mean()
+        found = {"vectors": vectors, "label": np.zeros(0), "coef": coef, "intercept": intercept}
+        return found | {"noise": np.maximum(noise, 1e-12)}
+    model = SVR(C=float(params["cost"]), epsilon=float(params["epsilon"]), **_libsvm(params, x))
+    _quietly(model, x, y, weight)
+    order = np.argsort(model.support_)
+    held = model.support_[order]
+    coef, intercept = _dense(model.dual_coef_).T[order], np.array(model.intercept_)
+    vectors = x[held]
+    said = pair_scores(params, {"vectors": vectors, "coef": coef, "intercept": intercept}, x)[:, 0]
+    rest = y - said
+    if 0 < len(held) <= _MOST_VECTORS:
+        between = kernel_between(params, vectors, vectors)
+        rest[held] = y[held] - left_out(between, coef[:, 0], said[held], bound[held])
+    spread = np.minimum(np.square(rest).mean(), np.square(y - y.mean()).mean() * (1.0 + 1.0 / len(y)))
+    found = {"vectors": vectors, "label": y[held], "coef": coef, "intercept": intercept}
+    return found | {"noise": np.maximum(spread, 1e-12)}
+
+
+def _libsvm(params: Params, x: Any) -> dict[str, Any]:
+    iterations = int(np.clip(_WORK / max(x.shape[0] * (x.shape[1] + 5), 1), 2e4, 1e7))
+    return {
+        "kernel": KERNELS[int(params["kernel"])],
+        "gamma": float(params["gamma"]),
+        "degree": int(params["degree"]),
+        "coef0": float(params["coef0"]),
+        "max_iter": iterations,
+    }
+
+
+def _quietly(model: Any, x: Any, y: np.ndarray, weight: np.ndarray) -> None:
+    """Fit; libsvm's own warning becomes one that says what to do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x, y, sample_weight=None if (weight == 1.0).all() else weight)
+    if model.max_iter in np.atleast_1d(model.n_iter_):
+        warnings.warn(
+            f"The support vector machine ({len(y)} rows) was stopped after {model.max_iter} iterations, short of its "
+            "solution; lower C, or scale the columns.",
+            UnsolvedWarning,
+            stacklevel=2,
+        )
+
+
+def _announce(rows: int) -> None:
+    warnings.warn(
+        f"{rows} rows are more than {MOST_ROWS}: the kernel is approximated by some of the rows, with the squared loss.",
+        ApproximationWarning,
+        stacklevel=2,
+    )
+
+
+def _signs(y: np.ndarray, pairs: np.ndarray) -> Float[np.ndarray, "row pair"]:
+    """1 for the first class of a pair, -1 for its second, 0 for rows of others."""
+    return (y[:, None] == pairs[:, 0]).astype(float) - (y[:, None] == pairs[:, 1])
+
+
+def _blocks(x: Any, vectors: np.ndarray) -> Iterator[Any]:
+    step = max(1, _BLOCK // max(1, *vectors.shape))
+    for start in range(0, x.shape[0], step):
+        yield x[start : start + step]
+
+
+def _dense(array: Any) -> np.ndarray:
+    return array.toarray() if hasattr(array, "toarray") else np.asarray(array)
