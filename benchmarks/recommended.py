@@ -30,7 +30,7 @@ from sklearn.model_selection import ParameterSampler
 import upstairs as up
 from upstairs.learners.catalogue import CATALOGUE, known, made
 from upstairs.outer.recommend import Recommender, chosen, group_folds
-from upstairs.outer.trials import Trials, Fold, _thinned, held_out, scores_of, with_settings
+from upstairs.outer.trials import Fold, Trials, _thinned, held_out, scores_of, with_settings
 from upstairs.outer.workers import Batch, run_bounded
 from upstairs.plain import json_value
 from upstairs.prior import Prior

@@ -18,7 +18,6 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
 from recommended import ROWS, SHARE, WORK, data_sets
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from upstairs.learners.recommended import RecommendedClassifier, RecommendedRegressor
     from upstairs.learners.registry import load, save
     from upstairs.learners.shipped import recommended
+    from upstairs.learners.svm import MetaSVM
     from upstairs.learners.tuner import MetaTuner
     from upstairs.outer.experience import Experience
     from upstairs.outer.training import Training
@@ -45,6 +46,7 @@ _PLACES = {
     "FamiliarityWarning": "upstairs.errors",
     "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
+    "MetaSVM": "upstairs.learners.svm",
     "MetaTuner": "upstairs.learners.tuner",
     "MissingExtraError": "upstairs.errors",
     "NotMetaFittedError": "upstairs.errors",

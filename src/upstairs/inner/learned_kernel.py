@@ -15,7 +15,7 @@ __all__ = ["PARTS", "curved_between", "kernel_of_rows", "squares_of"]
 PARTS = ("linear", "rbf", "poly")
 
 
-def kernel_of_rows(params: Mapping[str, Any], phi: Any, other: Any, columns: int, xp: Any) -> Any:
+def kernel_of_rows(params: Mapping[str, Any], phi: Any, other: Any, xp: Any) -> Any:
     """Kernel between rows: shape (..., latent, row, other row).
 
     Parameters
@@ -24,9 +24,7 @@ def kernel_of_rows(params: Mapping[str, Any], phi: Any, other: Any, columns: int
         ``factor`` (latent, column, rank), and of the curved parts that there are ``rbf`` and ``poly`` (amplitudes) and
         ``map`` (feature,) or (feature, dimension).
     phi, other : arrays of shape (..., row, column)
-        Columns ``[1, x, m(x)]``.
-    columns : int
-        How many of them are features ``x``.
+        Columns ``[1, x, m(x)]``; the features ``x`` are as many as ``map`` has.
     xp : module
         ``numpy`` or ``jax.numpy``.
     """
@@ -34,6 +32,7 @@ def kernel_of_rows(params: Mapping[str, Any], phi: Any, other: Any, columns: int
     right = left if other is phi else other[..., None, :, :] @ params["factor"]
     found = left @ xp.swapaxes(right, -1, -2)
     if is_curved(params):
+        columns = params["map"].shape[0]
         curved = curved_between(params, phi[..., 1 : 1 + columns], other[..., 1 : 1 + columns], xp)
         found = found + curved[..., None, :, :]
     return found
@@ -58,14 +57,14 @@ def curved_between(params: Mapping[str, Any], a: Any, b: Any, xp: Any) -> Any:
     return found
 
 
-def squares_of(params: Mapping[str, Any], phi: Any, columns: int, xp: Any) -> Any:
+def squares_of(params: Mapping[str, Any], phi: Any, xp: Any) -> Any:
     """Kernel of every row with itself: shape (..., latent, row)."""
     left = phi[..., None, :, :] @ params["factor"]
     found = (left * left).sum(-1)
     if not is_curved(params):
         return found
-    a = phi[..., 1 : 1 + columns]
     by = params["map"]
+    a = phi[..., 1 : 1 + by.shape[0]]
     a = a * by if by.ndim == 1 else a @ by
     size = (a * a).sum(-1)
     curved = 0.0 * size

@@ -99,5 +99,3 @@ def slope_of(
     bend = before - 2.0 * at + after
     step = 0.5 * (before - after) / bend if bend > 0 else 0.0
     return float(np.exp(_SLOPES[best] + np.clip(step, -1.0, 1.0) * (_SLOPES[1] - _SLOPES[0])))
-
-

@@ -104,9 +104,7 @@ def adapt_all(
     results = [entry for entry in found if entry is not None]
     if not guard:
         return results
-    return [
-        _guarded(situation, entry, x, y, w) for entry, x, y, w in zip(results, xs, ys, each_weight, strict=True)
-    ]
+    return [_guarded(situation, entry, x, y, w) for entry, x, y, w in zip(results, xs, ys, each_weight, strict=True)]
 
 
 def predict_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"]) -> Prediction:

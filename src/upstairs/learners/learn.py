@@ -7,15 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from upstairs.errors import TaskError
 from upstairs.learners.networks import check_alone, net_for, net_from, net_settings
 from upstairs.learners.rules import plain_rule, rule_from
-from upstairs.learners.seen import Seen, classes_of, encoded, held_rows, more_rows, prior_of
+from upstairs.learners.seen import (
+    Seen,
+    classes_again,
+    classes_of,
+    encoded,
+    held_rows,
+    more_rows,
+    prior_of,
+    seen_of_classes,
+)
 from upstairs.outer.calibrate import interval_factors, tables_from
 from upstairs.outer.choose import choose, relearn
-from upstairs.outer.metric import Classes, choose_metric, relearn_metric
+from upstairs.outer.metric import choose_metric, relearn_metric
 from upstairs.outer.training import Training
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
@@ -147,16 +156,9 @@ def learn_on(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, net: Any) -> 
     encoder = Encoder.from_spec(settings["encoder"])
     if settings["rule"] == "prototype":
         classes, names = classes_of(tasks, encoder)
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(classes.y))]).astype(np.int64)
-        more = Seen(classes.x, np.zeros(len(classes.x)), offsets, names, names)
-        together = seen.extended(more)
-        every = Classes(
-            together.x,
-            np.repeat(np.arange(len(together.names)), np.diff(together.offsets)),
-            np.zeros(len(together.names), dtype=np.int64),
-            np.arange(len(together.names)),
-        )
-        params: Mapping[str, np.ndarray] = relearn_metric(every, settings["outer"], _raw_scale(encoder))
+        together = seen.extended(seen_of_classes(classes, names))
+        outer, scale = settings["outer"], encoder.raw_scale()
+        params: Mapping[str, np.ndarray] = relearn_metric(classes_again(together), outer, scale)
     else:
         together = seen.extended(more_rows(tasks, encoder, settings))
         own = net_from(settings["net"], net) if "net" in settings else None
@@ -180,7 +182,7 @@ def _learn_prototype(
     low, high = settings["shots"] or (1, 5)
     choice = choose_metric(
         classes,
-        raw_scale=_raw_scale(encoder),
+        raw_scale=encoder.raw_scale(),
         shots=(low, high),
         ways=settings["ways"],
         validation=None if validation is None else classes_of(validation, encoder)[0],
@@ -198,9 +200,7 @@ def _learn_prototype(
     }
     rule = plain_rule("prototype", "classification")
     tables = tables_from(rule, choice.folds, plain=rule, ways=0, seed=plan.seed)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(classes.y))]).astype(np.int64)
-    seen = Seen(classes.x, np.zeros(len(classes.x)), offsets, names, names)
-    return prior_of(settings, choice.params, tables, len(names), len(classes.y)), seen
+    return prior_of(settings, choice.params, tables, len(names), len(classes.y)), seen_of_classes(classes, names)
 
 
 def _net(plan: Plan, tasks: TaskSet, encoder: Encoder) -> Net | None:
@@ -221,14 +221,6 @@ def _net(plan: Plan, tasks: TaskSet, encoder: Encoder) -> Net | None:
     net = net_for(plan.net, (encoder.width,), encoder.width, 0, "linear features")
     check_alone(net, plan.method)
     return net
-
-
-def _raw_scale(encoder: Encoder) -> Float[np.ndarray, " feature"]:
-    """What each encoded column is to be multiplied by to be in raw units again (flags and categories: one)."""
-    scale: list[float] = []
-    for column in encoder.columns:
-        scale += [1.0] * column.width if column.kind == "category" else [column.scale] + [1.0] * column.flag
-    return np.array(scale)
 
 
 def _numbers(groups: tuple[str, ...]) -> Int[np.ndarray, " task"]:

@@ -15,7 +15,16 @@ from upstairs.inner.rule import AdaptationRule
 from upstairs.learners.learn import Plan
 from upstairs.learners.networks import Purpose, check_alone, net_for, net_from, net_settings
 from upstairs.learners.rules import check_serves, needs_net, plain_rule, rule_from, traced_class, traced_rule
-from upstairs.learners.seen import Seen, classes_of, encoded, held_rows, more_rows, prior_of
+from upstairs.learners.seen import (
+    Seen,
+    classes_of,
+    encoded,
+    held_out,
+    held_rows,
+    more_rows,
+    prior_of,
+    seen_of_classes,
+)
 from upstairs.outer.calibrate import interval_factors, tables_from
 from upstairs.outer.loop import Outcome
 from upstairs.outer.metric import Classes, draw_episodes
@@ -34,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["learn_by_gradients", "learn_on_by_gradients"]
 
-HELD_OUT = 0.2
 SHOTS = {"shared": (1, 20), "own": (1, 5)}
 WAYS, PROTOTYPE_WAYS = 5, 20
 EPISODES = 100
@@ -142,8 +150,7 @@ def _own_encoder(tasks: TaskSet | ClassPool, plan: Plan) -> tuple[Encoder, tuple
 def _seen_classes(tasks: TaskSet | ClassPool, classes: Classes, names: tuple[str, ...]) -> Seen:
     """Rows class after class; the group of a class is the task that it belongs to."""
     owners = ("pool",) * len(names) if isinstance(tasks, ClassPool) else tuple(n.rsplit("/", 1)[0] for n in names)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(classes.y))]).astype(np.int64)
-    return Seen(classes.x, np.zeros(len(classes.x)), offsets, names, owners)
+    return seen_of_classes(classes, names, owners)
 
 
 def _train_shared(
@@ -161,7 +168,7 @@ def _train_shared(
     kind, ways = settings["kind"], len(settings["classes"])
     fit = seen
     if held is None:
-        out = _held_out(np.unique(seen.groups, return_inverse=True)[1], plan.seed)
+        out = held_out(np.unique(seen.groups, return_inverse=True)[1], plan.seed)
         fit, held = seen.some(~out), seen.some(out)
     low, high = plan.shots or SHOTS["shared"]
     high = max(low, min(high, int(np.diff(fit.offsets).max()) - 1))
@@ -216,7 +223,7 @@ def _train_own(
     fit = whole
     if judges is None:
         by = groups if len(np.unique(owner)) == 1 else owner
-        out = _held_out(by, plan.seed)
+        out = held_out(by, plan.seed)
         fit, judges = whole.select(np.flatnonzero(~out)), whole.select(np.flatnonzero(out))
     rotations = 4 if plan.training is not None and "rotations" in plan.training.strengths else 1
     image = tuple(settings.get("image", ()))
@@ -337,15 +344,6 @@ def _pool(classes: Classes, inputs: tuple[int, ...]) -> dict[str, np.ndarray]:
     if len(inputs) == 2:
         inputs = (*inputs, 1)
     return pool_data(classes.x, classes.y, inputs, None if alone else classes.owner)
-
-
-def _held_out(groups: Int[np.ndarray, " task"], seed: int) -> np.ndarray:
-    """Choose whole groups, a fifth of them."""
-    unique = np.unique(groups)
-    if len(unique) == 1:
-        groups, unique = np.arange(len(groups)), np.arange(len(groups))
-    count = min(max(1, round(HELD_OUT * len(unique))), len(unique) - 1)
-    return np.isin(groups, np.random.default_rng([seed, 2]).permutation(unique)[:count])
 
 
 def _described(

@@ -80,7 +80,9 @@ class SvmEstimator(PriorEstimator, abc.ABC):
             rows = X if hasattr(X, "shape") or issparse(X) else np.asarray(X)
             weight = np.asarray(_check_sample_weight(sample_weight, rows, dtype=np.float64), dtype=np.float64)
             if (weight < 0).any() or not (weight > 0).any():
-                raise ValueError("sample_weight must not be negative, and some must be positive; got a row below 0, or all 0.")
+                raise ValueError(
+                    "sample_weight must not be negative, and some must be positive; got a row below 0, or all 0."
+                )
         if issparse(X):
             return self._fit_sparse(X, y, weight)
         if self._own_columns():
@@ -106,7 +108,9 @@ class SvmEstimator(PriorEstimator, abc.ABC):
             self.adapted_ = more_rows(adapted, rows, targets)
             return self
         if "label" not in adapted.state:
-            raise PriorMismatchError("update needs the support vectors, which models of sparse rows do not keep; fit again.")
+            raise PriorMismatchError(
+                "update needs the support vectors, which models of sparse rows do not keep; fit again."
+            )
         kept, labels = adapted.state["vectors"][0], adapted.state["label"][0]
         x = np.concatenate([kept, rows])
         together = np.concatenate([labels.astype(targets.dtype), targets])

@@ -23,6 +23,7 @@ __all__ = ["load", "save"]
 _CLASSES = {
     "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
+    "MetaSVM": "upstairs.learners.svm",
     "MetaTuner": "upstairs.learners.tuner",
     "PriorGradientDescentClassifier": "upstairs.learners.prior_descent",
     "PriorGradientDescentRegressor": "upstairs.learners.prior_descent",

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from upstairs.errors import TaskError
 from upstairs.inner.gaussian import BayesianLinear
 from upstairs.inner.logistic import BayesianLogistic
+from upstairs.inner.prior_machine import PriorMachine
 from upstairs.inner.prototype import Prototype
 from upstairs.inner.rule import AdaptationRule, PlainRule
+from upstairs.inner.support_vectors import SupportVectors
 from upstairs.learners.networks import net_from
 from upstairs.values import restored, stored
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLOSED",
     "DESCENT",
+    "MACHINE",
     "METHODS",
     "check_options",
     "check_serves",
@@ -36,6 +39,8 @@ _PLAIN: dict[tuple[str, str], PlainRule] = {
     ("bayesian-linear", "regression"): BayesianLinear(),
     ("bayesian-linear", "classification"): BayesianLogistic(),
     ("prototype", "classification"): Prototype(),
+    ("machine", "regression"): SupportVectors("regression"),
+    ("machine", "classification"): SupportVectors("classification"),
 }
 _TRACED: dict[str, str] = {
     "maml": "upstairs.inner.gradient:Maml",
@@ -57,13 +62,15 @@ CLOSED = ("bayesian-linear", "prototype")
 _OF_CLOSED = {"prototype": ("diagonal",)}
 """Options of the methods that are not always trained by gradients."""
 DESCENT = "descent"
-"""The rule of `MetaGradientDescent`; all others are methods of `MetaNeuralNetwork`."""
+"""The rule of `MetaGradientDescent`."""
+MACHINE = "machine"
+"""The rule of `MetaSVM`; all others are methods of `MetaNeuralNetwork`."""
 METHODS = (*CLOSED, *(name for name in _TRACED if name != DESCENT))
 
 
 def plain_rule(method: str, kind: str, labels: str | None = None) -> PlainRule:
     """Return the base learner without a prior: that of the method, or the closed form for its kind of tasks."""
-    if method not in CLOSED:
+    if method not in (*CLOSED, MACHINE):
         method = "prototype" if labels == "own" else "bayesian-linear"
     return _PLAIN[method, kind]
 
@@ -135,6 +142,8 @@ def rule_from(settings: Mapping[str, Any], template: Any = None) -> AdaptationRu
     """
     method = settings["rule"]
     described = settings.get("net")
+    if method == MACHINE:
+        return PriorMachine(settings["kind"], settings["labels"] == "own")
     if method in CLOSED:
         rule = plain_rule(method, settings["kind"])
         if described is None:

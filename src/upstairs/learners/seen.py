@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from upstairs.errors import TaskError
-from upstairs.learners.rules import DESCENT
+from upstairs.learners.rules import DESCENT, MACHINE
 from upstairs.outer.metric import Classes
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
@@ -18,7 +18,21 @@ from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet
 
-__all__ = ["Seen", "classes_of", "encoded", "held_rows", "more_rows", "prior_of", "seen_of"]
+__all__ = [
+    "Seen",
+    "classes_again",
+    "classes_of",
+    "encoded",
+    "held_out",
+    "held_rows",
+    "more_rows",
+    "prior_of",
+    "seen_of",
+    "seen_of_classes",
+]
+
+HELD_OUT = 0.2
+"""Share of the training tasks that say when to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +164,28 @@ def classes_of(tasks: TaskSet | ClassPool, encoder: Encoder) -> tuple[Classes, t
     return Classes(np.concatenate(parts), y, np.array(owners), np.unique(groups, return_inverse=True)[1]), tuple(names)
 
 
+def seen_of_classes(classes: Classes, names: Sequence[str], owners: Sequence[str] | None = None) -> Seen:
+    """Rows class after class; the group of a class is its owner's name, or its own."""
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(classes.y))]).astype(np.int64)
+    return Seen(classes.x, np.zeros(len(classes.x)), offsets, tuple(names), tuple(owners or names))
+
+
+def classes_again(seen: Seen) -> Classes:
+    """Undo `seen_of_classes`, as one pool in which every class is a group of its own."""
+    count = len(seen.names)
+    y = np.repeat(np.arange(count), np.diff(seen.offsets))
+    return Classes(seen.x, y, np.zeros(count, dtype=np.int64), np.arange(count))
+
+
+def held_out(groups: Int[np.ndarray, " task"], seed: int) -> Bool[np.ndarray, " task"]:
+    """Choose whole groups, a fifth of them; with a single group, a fifth of its members."""
+    unique = np.unique(groups)
+    if len(unique) == 1:
+        groups, unique = np.arange(len(groups)), np.arange(len(groups))
+    count = min(max(1, round(HELD_OUT * len(unique))), len(unique) - 1)
+    return np.isin(groups, np.random.default_rng([seed, 2]).permutation(unique)[:count])
+
+
 def seen_of(tasks: TaskSet, x: Float[np.ndarray, "row feature"], settings: Mapping[str, Any]) -> Seen:
     """Put encoded rows of tasks together with standardised targets or class numbers."""
     y = np.concatenate([task.y for task in tasks])
@@ -173,5 +209,5 @@ def prior_of(
     """Put a prior together."""
     arrays = {f"params/{name}": np.asarray(array) for name, array in params.items()}
     arrays |= {f"tables/{name}": np.asarray(array) for name, array in tables.items()}
-    family = "gradient-descent" if settings["rule"] == DESCENT else "neural-network"
+    family = {DESCENT: "gradient-descent", MACHINE: "svm"}.get(settings["rule"], "neural-network")
     return Prior(family, settings, arrays, {"tasks": tasks, "rows": rows})

@@ -87,6 +87,7 @@ def choose(
     only_net: bool = False,
     training: Training | None = None,
     validation: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    average: bool = True,
     random_state: int = 0,
 ) -> Choice:
     """Learn a prior over tasks with shared columns; what is ``"auto"`` is decided on unseen tasks.
@@ -114,6 +115,8 @@ def choose(
         Whether features of the network are the only candidates.
     validation
         ``(x, y, offsets)`` of validation tasks; without them folds over the training tasks serve.
+    average
+        Whether forms of a regression that can hardly be told apart are averaged; else the best is taken.
     random_state
         Draws folds and supports.
     """
@@ -150,7 +153,7 @@ def choose(
             tables.append(_losses(rule, candidates, learned, data.part({fold}), shots, net))
     sizes = sorted({size for table in tables for size in table})
     losses = {size: np.concatenate([table[size] for table in tables if size in table], axis=1) for size in sizes}
-    weights, report, reason = _decide(candidates, losses, kind)
+    weights, report, reason = _decide(candidates, losses, average and kind == "regression")
 
     def assemble(learned: _Learned) -> dict[str, np.ndarray]:
         used = [k for k in range(len(candidates)) if weights[k] > 0]
@@ -343,7 +346,7 @@ def _errors(relative: Mapping[int, Float[np.ndarray, "candidate task"]], base: i
 
 
 def _decide(
-    candidates: Sequence[Candidate], losses: Mapping[int, Float[np.ndarray, "candidate task"]], kind: str
+    candidates: Sequence[Candidate], losses: Mapping[int, Float[np.ndarray, "candidate task"]], average: bool
 ) -> tuple[list[float], list[dict[str, Any]], str]:
     """Weights of the candidates, a report and a sentence.
 
@@ -365,7 +368,7 @@ def _decide(
         best = usual
     error = _errors(relative, best)
     order = [int(k) for k in np.argsort(mean, kind="stable")]
-    if kind == "regression":
+    if average:
         share = np.exp(-(mean - mean[best]) / TEMPERATURE)
         share[share < LEAST_WEIGHT * share.sum()] = 0.0
         weights = (share / share.sum()).tolist()

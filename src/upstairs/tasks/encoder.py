@@ -127,6 +127,19 @@ class Encoder:
         """Raw column names, in order."""
         return tuple(column.name for column in self.columns)
 
+    def raw_scale(self) -> Float[np.ndarray, " encoded"]:
+        """What each encoded column is to be multiplied by to be in raw units again (flags and categories: one).
+
+        Examples
+        --------
+        >>> Encoder.fit(np.array([[0.0], [4.0]])).raw_scale()
+        array([2.])
+        """
+        scale: list[float] = []
+        for column in self.columns:
+            scale += [1.0] * column.width if column.kind == "category" else [column.scale] + [1.0] * column.flag
+        return np.array(scale)
+
     def feature_names(self) -> tuple[str, ...]:
         """Names of the encoded columns, in order."""
         found: list[str] = []
