@@ -180,7 +180,7 @@ def make() -> None:
             "script": "benchmarks/recommended.py",
             "versions": {package: version(package) for package in ("numpy", "scikit-learn", "scipy", "upstairs")},
         }
-        arrays = {f"prior/{key}": _small(array) for key, array in prior.arrays.items()}
+        arrays = {f"prior/{key}": small(array) for key, array in prior.arrays.items()}
         shipped = Prior(prior.family, prior.settings, {key[6:]: array for key, array in arrays.items()}, provenance)
         document = {
             "type": "MetaTuner",
@@ -192,7 +192,7 @@ def make() -> None:
         print(f"{name} {kind}: {learned.prior_.settings['choice']['reason']}", flush=True)
 
 
-def _small(array: np.ndarray) -> np.ndarray:
+def small(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 

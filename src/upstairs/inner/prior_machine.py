@@ -75,10 +75,10 @@ class PriorMachine(AdaptationRule):
             np.concatenate([state["mask"] > 0, rows.mask], axis=1),
             np.concatenate([state["row weight"], np.ones(rows.mask.shape)], axis=1),
         )
-        active = np.concatenate(
+        active: np.ndarray | None = np.concatenate(
             [state["alpha"] != 0, np.ones((*state["alpha"].shape[:2], rows.y.shape[1]), bool)], axis=2
         )
-        if self.own and active.shape[1] != _latents(self, params, both):
+        if state["alpha"].shape[1] != _latents(self, params, both):
             active = None
         return self._adapted(params, both, active)
 

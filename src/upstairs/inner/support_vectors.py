@@ -111,7 +111,7 @@ class SupportVectors(PlainRule):
         }
 
     def override(self, params: Params, settings: Mapping[str, float]) -> Params:
-        """Take ``C``, ``epsilon``, ``kernel``, ``gamma`` (0: "auto"), ``width``, ``degree``, ``coef0``, ``balanced``, ``class <number>``, ``slope``."""
+        """Take settings as `upstairs.learners.svm_arguments.as_numbers` writes them (``gamma`` 0 is "auto")."""
         new = dict(params)
         plain = {"C": "cost", "epsilon": "epsilon", "kernel": "kernel", "degree": "degree", "coef0": "coef0"}
         for name, value in settings.items():
@@ -172,15 +172,15 @@ class SupportVectors(PlainRule):
 
 
 def _ways_of(pairs: int) -> int:
-    return int(round((1.0 + np.sqrt(1.0 + 8.0 * pairs)) / 2.0))
+    return round((1.0 + (1.0 + 8.0 * pairs) ** 0.5) / 2.0)
 
 
 class Pair(NamedTuple):
-    """What rows say about a pair of classes: margins with support vectors left out, odds of weights, and counts."""
+    """What rows say about a pair of classes: margins with support vectors left out, odds of weights, and how many rows each stands for."""
 
     margin: Float[np.ndarray, " row"]
     shift: Float[np.ndarray, " row"]
-    count: Float[np.ndarray, " row"]
+    weight: Float[np.ndarray, " row"]
 
 
 def _classification(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def _classification(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -
             intercept[number] = np.sign(shift[number])
         else:
             shift[number] = np.log(params["class_cost"][j] / params["class_cost"][i])
-            slope[number] = slope_of(said.margin, said.shift, said.count, *params["slope"].tolist())
+            slope[number] = slope_of(said.margin, said.shift, said.weight, *params["slope"].tolist())
     return found | {"slope": slope, "shift": shift}
 
 

@@ -6,6 +6,7 @@ the gradient of that system is the exact gradient of the solution wherever no ro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -24,7 +25,7 @@ _STEPS = 8
 _LENGTHS = (1.0, 0.5, 0.25, 0.0625)
 
 
-def natural(params: Arrays, xp: Any) -> dict[str, Any]:
+def natural(params: Mapping[str, Any], xp: Any) -> dict[str, Any]:
     """Undo logarithms, and fold ``lift`` into the prior decision function and ``spread`` into the factor of the kernel."""
     found = {name: xp.exp(array) if name in LOGS else array for name, array in params.items()}
     lift, spread = found.pop("lift"), found.pop("spread")
@@ -108,9 +109,8 @@ class TracedMachine(TracedRule):
             sign, cost = target, jnp.where(member, p["cost"][1], p["cost"][0]) * real
         rest = target - jnp.broadcast_to((phi @ p["mean"].T).T, target.shape)
         epsilon = p.get("epsilon", jnp.zeros(()))
-        active, shift = jax.lax.stop_gradient(
-            _sides(*map(jax.lax.stop_gradient, (kernel, rest, target, cost, epsilon)), sign is None)
-        )
+        still: list[Array] = [jax.lax.stop_gradient(array) for array in (kernel, rest, target, cost, epsilon)]
+        active, shift = _sides(still[0], still[1], still[2], still[3], still[4], sign is None)
         matrix = jnp.where(active[:, :, None] & active[:, None, :], kernel, 0.0)
         inverse_cost = jnp.where(active, 1.0 / jnp.where(active, cost, 1.0), 1.0)
         matrix = matrix + inverse_cost[:, :, None] * jnp.eye(len(x))

@@ -10,8 +10,7 @@ import numpy as np
 
 from upstairs.errors import FamiliarityWarning, TaskError
 from upstairs.learners.guard import UNFAMILIAR
-from upstairs.learners.tuner_prior import recommender_of
-from upstairs.outer.metafeatures import describe
+from upstairs.learners.tuner_prior import described, recommender_of
 from upstairs.outer.recommend import Recommender
 from upstairs.outer.trials import SCORES, Settings, Trials
 from upstairs.prior import Prior
@@ -74,7 +73,7 @@ def ask(
         If the data are unlike those of the experience.
     """
     known = recommender_of(prior)
-    x = describe(X, y, kind, with_landmarks=prior.settings["landmarkers"])
+    x = described(prior, X, y)
     familiarity = known.familiarity(x)
     if familiarity < UNFAMILIAR:
         warnings.warn(

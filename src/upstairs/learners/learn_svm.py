@@ -59,7 +59,7 @@ def forms_of(kernel: str, scales: Any, columns: int) -> list[Any]:
         raise ValueError(
             f"scales must be 'features' (one for each), 'one' (for all), or a number of dimensions, but is {scales!r}."
         )
-    dimensions = {"features": 0, "one": -1}.get(scales, scales) if isinstance(scales, str) else min(scales, columns)
+    dimensions: int = min(scales, columns) if number else {"features": 0, "one": -1}[scales]
     found = [Form(parts, 0 if parts == ("linear",) else dimensions) for parts in _FORMS[kernel]]
     return found[:1] if kernel == "auto" and columns > MOST_CURVED else found
 
@@ -138,10 +138,11 @@ def _learn_own(
 ) -> tuple[Prior, Seen]:
     from upstairs.outer.learn_machine import learn_own_machine
 
-    if isinstance(tasks, ClassPool):
-        raw = tasks.X.reshape(len(tasks.X), -1).astype(np.float64)
-    else:
-        raw = concatenate_columns(list(tasks))
+    raw = (
+        tasks.X.reshape(len(tasks.X), -1).astype(np.float64)
+        if isinstance(tasks, ClassPool)
+        else concatenate_columns(list(tasks))
+    )
     encoder = Encoder.fit(raw, categorical=plan.categorical)
     classes, names = classes_of(tasks, encoder)
     shots = plan.shots or SHOTS["own"]

@@ -36,9 +36,6 @@ class MetaLearner(BaseEstimator, abc.ABC):
     """
 
     _family: ClassVar[str]
-    _needs_rows: ClassVar[bool] = True
-    """Whether ``meta_partial_fit`` needs the rows of earlier tasks, which are not part of the prior."""
-
     prior_: Prior
 
     @abc.abstractmethod
@@ -52,6 +49,11 @@ class MetaLearner(BaseEstimator, abc.ABC):
     @abc.abstractmethod
     def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> Any:
         """Make the unfitted estimator for a prior."""
+
+    @property
+    def _needs_rows(self) -> bool:
+        """Whether ``meta_partial_fit`` needs the rows of earlier tasks, which are not part of the prior."""
+        return True
 
     def meta_fit(self: AnyMeta, tasks: Any, *, validation: Any = None) -> AnyMeta:
         """Learn a prior over tasks.

@@ -46,6 +46,7 @@ class SvmEstimator(PriorEstimator, abc.ABC):
     trials: int
     cv: int | float
     random_state: int | None
+    trials_: tuple[tuple[Settings, float], ...]
 
     def fit(self: AnySvm, X: Any, y: Any, sample_weight: Any = None) -> AnySvm:
         """Learn one task from its support rows: one fit.
@@ -182,7 +183,7 @@ class SvmEstimator(PriorEstimator, abc.ABC):
         """Fit on columns that are encoded by these rows."""
         self._check_prior()
         X, y = self._checked(X, y)
-        self.trials_: tuple[tuple[Settings, float], ...] = ()
+        self.trials_ = ()
         settings, told = self._advice(X, y)
         encoder = Encoder.fit(X) if self.encode or not isinstance(X, np.ndarray) else Encoder.uniform(X.shape[1])
         situation = self._own_situation(encoder, settings, y)

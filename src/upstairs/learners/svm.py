@@ -137,7 +137,7 @@ class MetaSVM(MetaLearner):
         self.random_state = random_state
 
     @property
-    def _needs_rows(self) -> bool:  # type: ignore[override]
+    def _needs_rows(self) -> bool:
         """Whether ``meta_partial_fit`` needs the rows of earlier tasks: not where experience is all that was learned."""
         return not _is_experience(getattr(self, "prior_", None))
 
@@ -160,7 +160,8 @@ class MetaSVM(MetaLearner):
         """
         if isinstance(tasks, Experience):
             kind: Kind = "regression" if tasks.measure in SCORES["regression"] else "classification"
-            self.prior_ = svm_prior(self._tuner(kind).meta_fit(tasks).prior_, None)
+            tuner = self._tuner(kind).set_params(measure=self.measure or tasks.measure)
+            self.prior_ = svm_prior(tuner.meta_fit(tasks).prior_, None)
             return self
         super().meta_fit(tasks, validation=validation)
         return self
@@ -204,7 +205,7 @@ class MetaSVM(MetaLearner):
     def adapt_many(self, tasks: Any) -> list[Any]:
         """Adapt many tasks, with the results of `adapt` one by one; without columns in common, without warnings."""
         if _is_experience(self._prior()):
-            return MetaTuner.adapt_many(self, tasks)  # type: ignore[arg-type]
+            return MetaTuner.adapt_many(self, tasks)
         return super().adapt_many(tasks)
 
     def adapt_zero(self, like: Any = None) -> Any:
@@ -279,7 +280,7 @@ class MetaSVM(MetaLearner):
             raise PriorMismatchError(
                 "This prior was learned on tasks with the same columns; it holds no table of trials."
             )
-        tuner = self._tuner(prior.settings["kind"])
+        tuner = self._tuner(prior.settings["kind"]).set_params(measure=prior.settings["experience"]["measure"])
         tuner.prior_ = Prior(TUNER, prior.settings, dict(prior.arrays), prior.provenance)
         return tuner
 

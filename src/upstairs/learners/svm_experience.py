@@ -53,7 +53,7 @@ def _splits(tuned: Prior, tasks: TaskSet, trials: Trials) -> Iterator[Split]:
         asked = type(known).learn(others if len(others) else table, known.form)
         for row in np.flatnonzero(fold == out):
             settings = table.settings[asked.order(table.features[row], 1)[0]]
-            for part in trials.folds(loaded[table.names[row]])[:1]:
+            for part in trials.folds(loaded[table.names[int(row)]])[:1]:
                 labels, y = np.unique(part.y, return_inverse=True)
                 seen = np.isin(part.y_held_out, labels)
                 params = rule.own_params(part.x, y, len(labels))

@@ -15,11 +15,19 @@ from upstairs.learners.catalogue import known
 from upstairs.learners.meta import MetaLearner
 from upstairs.learners.recommended import Recommended, RecommendedClassifier, RecommendedRegressor
 from upstairs.learners.search import SearchResult, searched
-from upstairs.learners.tuner_prior import FAMILY, base_estimator, class_path, name_of, recommender_of, tuner_prior
+from upstairs.learners.tuner_prior import (
+    FAMILY,
+    base_estimator,
+    class_path,
+    described,
+    name_of,
+    recommender_of,
+    tuner_prior,
+)
 from upstairs.outer.experience import Experience
 from upstairs.outer.filling import distinct, fill, tabulated
 from upstairs.outer.journal import Journal
-from upstairs.outer.metafeatures import describe, feature_names
+from upstairs.outer.metafeatures import feature_names
 from upstairs.outer.recommend import chosen
 from upstairs.outer.sampled import sampled_settings
 from upstairs.outer.trials import SCORES, Settings, Trials, check_cv
@@ -119,7 +127,6 @@ class MetaTuner(MetaLearner):
     """
 
     _family = FAMILY
-    _needs_rows = False
 
     def __init__(
         self,
@@ -151,6 +158,11 @@ class MetaTuner(MetaLearner):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.callback = callback
+
+    @property
+    def _needs_rows(self) -> bool:
+        """Experience is the prior: nothing more is needed."""
+        return False
 
     # --- learning over tasks ------------------------------------------------------------------------------------
     def meta_fit(self, tasks: Any, *, validation: Any = None) -> MetaTuner:
@@ -220,7 +232,7 @@ class MetaTuner(MetaLearner):
         prior = self._prior()
         asked = recommender_of(prior)
         task = Task(X, y, name="new data", kind=prior.settings["kind"])
-        x = describe(task.X, task.y, task.kind, with_landmarks=prior.settings["landmarkers"])
+        x = described(prior, task.X, task.y)
         table = asked.experience
         order = asked.order(x, size)
         weights = asked.weights(x)
@@ -257,7 +269,7 @@ class MetaTuner(MetaLearner):
         base = base_estimator(self.estimator, prior, prior.settings["kind"])
         trials = Trials(base, self.cv if cv is None else cv, self.random_state or 0)
         space = self._space(prior.settings["kind"])
-        x = describe(task.X, task.y, task.kind, with_landmarks=prior.settings["landmarkers"])
+        x = described(prior, task.X, task.y)
         return searched(recommender_of(prior), trials, task, x, n_trials, space if isinstance(space, Mapping) else None)
 
     def adapt_many(self, tasks: Any) -> list[Any]:

@@ -11,12 +11,22 @@ import numpy as np
 from upstairs.errors import PriorMismatchError
 from upstairs.learners.catalogue import CATALOGUE, DEFAULT, made
 from upstairs.outer.experience import Experience
+from upstairs.outer.metafeatures import describe
 from upstairs.outer.recommend import Choice, Outcomes, Recommender
 from upstairs.plain import json_value
 from upstairs.prior import Prior
 from upstairs.tasks.task import Kind
 
-__all__ = ["FAMILY", "base_estimator", "checked_prior", "class_path", "name_of", "recommender_of", "tuner_prior"]
+__all__ = [
+    "FAMILY",
+    "base_estimator",
+    "checked_prior",
+    "class_path",
+    "described",
+    "name_of",
+    "recommender_of",
+    "tuner_prior",
+]
 
 FAMILY = "tuner"
 
@@ -75,6 +85,13 @@ def recommender_of(prior: Prior) -> Recommender:
     return Recommender(
         experience, choice["form"], prior.group("form"), Outcomes(surrogate=stored["surrogate"], **levels)
     )
+
+
+def described(prior: Prior, X: Any, y: np.ndarray) -> np.ndarray:
+    """Describe a data set as those of the experience are described: not at all, if they are not."""
+    if not recommender_of(prior).experience.features.shape[1]:
+        return np.zeros(0)
+    return describe(X, y, prior.settings["kind"], with_landmarks=prior.settings["landmarkers"])
 
 
 def checked_prior(prior: Any, kind: str, owner: str) -> Prior:

@@ -161,7 +161,7 @@ def learn_machine(
                     (draw, flat_data(judges)),
                     training.within(form.name) if len(forms) > 1 else training,
                     seed,
-                    None if names is None else [names[task] for task in fit],
+                    None if names is None else [names[int(task)] for task in fit],
                 ),
             )
         )
@@ -336,9 +336,10 @@ def _best(found: Sequence[tuple[Form, Outcome]]) -> tuple[Form, Outcome, list[di
     ]
     form, outcome = found[0]
     for other, reached in found[1:]:
-        if reached.best_loss is not None and outcome.best_loss is not None:
-            if reached.best_loss < outcome.best_loss * (_BETTER if outcome.best_loss > 0 else 1.0):
-                form, outcome = other, reached
+        if reached.best_loss is None or outcome.best_loss is None:
+            continue
+        if reached.best_loss < outcome.best_loss * (_BETTER if outcome.best_loss > 0 else 1.0):
+            form, outcome = other, reached
     return form, outcome, report
 
 

@@ -45,11 +45,11 @@ def learn_slope(splits: Iterable[Split]) -> tuple[float, float]:
             margin, shift = scores[inside, number] * sign, sign * state["shift"][number]
             rows += len(sign)
             for (a, mean), (b, spread) in product(enumerate(_MEANS), enumerate(_SPREADS)):
-                slope = slope_of(said.margin, said.shift, said.count, float(mean), spread)
+                slope = slope_of(said.margin, said.shift, said.weight, float(mean), spread)
                 lost[a, b] += np.logaddexp(0.0, -(slope * margin + shift)).sum()
         if rows:
             total += lost / rows
     if not total.any():
         return SLOPE
-    a, b = np.unravel_index(int(np.argmin(total)), total.shape)
-    return float(_MEANS[a]), float(_SPREADS[b])
+    best = np.unravel_index(int(np.argmin(total)), total.shape)
+    return float(_MEANS[best[0]]), float(_SPREADS[best[1]])
