@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg.lapack import dpotrf, dpotri
 
 __all__ = ["left_out", "slope_of"]
 
@@ -52,19 +53,30 @@ def left_out(
     """
     free = np.flatnonzero(np.abs(coef) < bound * (1.0 - 1e-6))
     span = np.diagonal(kernel).copy()
+    jitter = 1e-9 * max(float(np.trace(kernel)) / max(len(kernel), 1), 1e-300)
     for start in range(0, len(free), _BLOCK):
         part = free[start : start + _BLOCK]
-        system = np.ones((len(part) + 1, len(part) + 1))
-        system[-1, -1] = 0.0
-        system[:-1, :-1] = kernel[np.ix_(part, part)]
-        system[np.arange(len(part)), np.arange(len(part))] += 1e-9 * max(float(np.trace(kernel)) / len(kernel), 1e-300)
-        inverse = np.linalg.inv(system)
-        span[part] = 1.0 / np.maximum(np.diagonal(inverse)[:-1], 1e-300)
+        inverse = _inverse(kernel[np.ix_(part, part)], jitter)
+        along = inverse.sum(axis=1)  # the intercept borders the system
+        total = max(float(along.sum()), 1e-300)
+        span[part] = 1.0 / np.maximum(np.diagonal(inverse) - along**2 / total, 1e-300)
         if start == 0 and len(part) < len(kernel):
             held = np.setdiff1d(np.arange(len(kernel)), free, assume_unique=True)
-            cross = np.concatenate([kernel[np.ix_(held, part)], np.ones((len(held), 1))], axis=1)
-            span[held] = np.maximum(span[held] - np.einsum("hf,fg,hg->h", cross, inverse, cross, optimize=True), 0.0)
+            cross = kernel[np.ix_(held, part)]
+            inside = ((cross @ inverse) * cross).sum(axis=1) - (cross @ along - 1.0) ** 2 / total
+            span[held] = np.maximum(span[held] - inside, 0.0)
     return decision - coef * span
+
+
+def _inverse(matrix: Float[np.ndarray, "row row"], jitter: float) -> Float[np.ndarray, "row row"]:
+    """Invert a symmetric matrix that is positive but for rounding."""
+    while True:
+        ready = matrix + jitter * np.eye(len(matrix))
+        root, failed = dpotrf(ready, lower=1)
+        if not failed:
+            lower = np.tril(dpotri(root, lower=1)[0])
+            return lower + np.tril(lower, -1).T
+        jitter *= 10.0
 
 
 def slope_of(

@@ -284,12 +284,14 @@ def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> di
     held = model.support_[order]
     coef, intercept = _dense(model.dual_coef_).T[order], np.array(model.intercept_)
     vectors = x[held]
-    said = pair_scores(params, {"vectors": vectors, "coef": coef, "intercept": intercept}, x)[:, 0]
-    rest = y - said
-    if 0 < len(held) <= _MOST_VECTORS:
+    if len(held) <= _MOST_VECTORS:
         between = kernel_between(params, vectors, vectors)
-        rest[held] = y[held] - left_out(between, coef[:, 0], said[held], bound[held])
-    spread = np.minimum(np.square(rest).mean(), np.square(y - y.mean()).mean() * (1.0 + 1.0 / len(y)))
+        said = left_out(between, coef[:, 0], between @ coef[:, 0] + intercept[0], bound[held])
+    else:
+        said = pair_scores(params, {"vectors": vectors, "coef": coef, "intercept": intercept}, vectors)[:, 0]
+    # rows that are no support vectors lie anywhere within epsilon
+    lost = np.square(y[held] - said).sum() + (len(y) - len(held)) * float(params["epsilon"]) ** 2 / 3.0
+    spread = np.minimum(lost / len(y), np.square(y - y.mean()).mean() * (1.0 + 1.0 / len(y)))
     found = {"vectors": vectors, "label": y[held], "coef": coef, "intercept": intercept}
     return found | {"noise": np.maximum(spread, 1e-12)}
 

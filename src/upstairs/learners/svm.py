@@ -29,6 +29,8 @@ from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["MetaSVM"]
 
+LANDMARK_ROWS = 128
+"""Rows that very simple models are tried on to describe a data set: few, so that this takes no longer than the fit."""
 MEASURE: dict[Kind, str] = {"classification": "balanced_accuracy", "regression": "r2"}
 
 
@@ -268,7 +270,7 @@ class MetaSVM(MetaLearner):
             cv=self.cv,
             max_rows=self.max_rows,
             max_seconds=self.max_seconds,
-            landmarkers=False,
+            landmarkers=LANDMARK_ROWS,
             checkpoint=self.checkpoint,
             n_jobs=self.n_jobs,
             random_state=self.random_state,

@@ -94,8 +94,9 @@ class MetaTuner(MetaLearner):
         Larger tasks are thinned out for the table.
     max_seconds : float, optional
         Time that a setting may take on a task (all folds); one that takes longer counts as failed. None: no bound.
-    landmarkers : bool
-        Whether descriptions hold how well five very simple models do (see `upstairs.outer.landmarks`).
+    landmarkers : bool or int
+        Whether descriptions hold how well five very simple models do, on 256 rows or on so many (see
+        `upstairs.outer.landmarks`).
     guard : bool
         Whether estimators compare the recommended settings with their own defaults by cross-validation, and use these
         where they are better.
@@ -138,7 +139,7 @@ class MetaTuner(MetaLearner):
         cv: int | float = 3,
         max_rows: int | None = None,
         max_seconds: float | None = 60.0,
-        landmarkers: bool = True,
+        landmarkers: bool | int = True,
         guard: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         n_jobs: int = 1,
@@ -368,7 +369,7 @@ class MetaTuner(MetaLearner):
             kind=kind,
             estimator=class_path(base),
             name=name_of(base),
-            landmarkers=described,
+            landmarkers=(self.landmarkers or True) if described else False,
             trials={"cv": self.cv, "seed": self.random_state or 0, "max_rows": self.max_rows},
             provenance={
                 "tasks": len(experience),

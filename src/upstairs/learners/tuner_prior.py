@@ -38,7 +38,7 @@ def tuner_prior(
     kind: Kind,
     estimator: str,
     name: str | None,
-    landmarkers: bool,
+    landmarkers: bool | int,
     trials: dict[str, Any],
     provenance: dict[str, Any],
 ) -> Prior:
@@ -53,8 +53,8 @@ def tuner_prior(
         Module and class of the estimator, for information and to tell another one by.
     name : str, optional
         Its name in the catalogue.
-    landmarkers : bool
-        Whether descriptions of tasks hold landmarks.
+    landmarkers : bool or int
+        Whether descriptions of tasks hold landmarks, and of how many rows.
     trials : dict
         How scores were made (``cv``, ``seed``, ``max_rows``).
     provenance : dict

@@ -111,7 +111,7 @@ def tabulated(
     settings: Sequence[Settings],
     *,
     measure: str | None,
-    with_landmarks: bool,
+    with_landmarks: bool | int,
 ) -> Experience:
     """Make a table of trials, with a description of every task.
 
@@ -122,7 +122,7 @@ def tabulated(
     tasks, names, groups, settings
     measure : str, optional
         Which score counts; the first that was measured when not given.
-    with_landmarks : bool
+    with_landmarks : bool or int
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["LANDMARKS", "landmarks"]
+__all__ = ["LANDMARKS", "LANDMARK_ROWS", "landmarks"]
 
 LANDMARKS = (
     "share of variance explained by a ridge regression",
@@ -16,12 +16,15 @@ LANDMARKS = (
 )
 """Each between -1 and 1, each row predicted without itself (of the split: with)."""
 
-_ROWS = 256
+LANDMARK_ROWS = 256
+"""How many rows are looked at where nothing else is said."""
 _PENALTIES = np.logspace(-3, 3, 7)
 
 
-def landmarks(X: Float[np.ndarray, "row column"], target: Float[np.ndarray, "row output"]) -> list[float]:
-    """Score five models on at most 256 rows.
+def landmarks(
+    X: Float[np.ndarray, "row column"], target: Float[np.ndarray, "row output"], rows: int = LANDMARK_ROWS
+) -> list[float]:
+    """Score five models on a sample of rows.
 
     Parameters
     ----------
@@ -29,6 +32,8 @@ def landmarks(X: Float[np.ndarray, "row column"], target: Float[np.ndarray, "row
         Standardised columns without NaN.
     target : array of shape (row, output)
         Centred, with variance 1 in sum over the outputs.
+    rows : int
+        At most so many are looked at.
 
     Examples
     --------
@@ -36,8 +41,8 @@ def landmarks(X: Float[np.ndarray, "row column"], target: Float[np.ndarray, "row
     >>> [round(value, 1) for value in landmarks(x / x.std(), x / x.std())]
     [1.0, 1.0, 1.0, 1.0, 0.8]
     """
-    if len(X) > _ROWS:
-        some = np.random.default_rng(0).choice(len(X), _ROWS, replace=False)
+    if len(X) > rows:
+        some = np.random.default_rng(0).choice(len(X), rows, replace=False)
         X, target = X[some], target[some]
     target = target - target.mean(axis=0)
     total = float((target**2).sum())
@@ -46,14 +51,14 @@ def landmarks(X: Float[np.ndarray, "row column"], target: Float[np.ndarray, "row
     inner = X @ X.T
     size = np.diag(inner)
     distance = np.maximum(size[:, None] + size[None, :] - 2 * inner, 0.0)
-    apart = distance[~np.eye(len(X), dtype=bool)]
-    width = max(float(np.median(apart)), 1e-12)
     near = distance.copy()
     np.fill_diagonal(near, np.inf)
-    order = np.argsort(near, axis=1, kind="stable")[:, : min(10, len(X) - 1)]
+    width = max(float(np.median(near[np.isfinite(near)])), 1e-12)
+    nearest = np.argpartition(near, min(10, len(X) - 1), axis=1)[:, : min(10, len(X) - 1)]
+    order = np.take_along_axis(nearest, np.argsort(np.take_along_axis(near, nearest, 1), axis=1, kind="stable"), 1)
     found = [
-        _left_out(inner / max(X.shape[1], 1), target),
-        _left_out(np.exp(-distance / width), target),
+        _left_out(*_directions(X), target),
+        _left_out(*_spectrum(np.exp(-distance / width)), target),
         float(((target - target[order[:, 0]]) ** 2).sum()),
         float(((target - target[order].mean(axis=1)) ** 2).sum()),
         total - _best_split(X, target),
@@ -61,16 +66,26 @@ def landmarks(X: Float[np.ndarray, "row column"], target: Float[np.ndarray, "row
     return [float(np.clip(1.0 - lost / total, -1.0, 1.0)) for lost in found]
 
 
-def _left_out(kernel: np.ndarray, target: np.ndarray) -> float:
+def _spectrum(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenvectors of a centred kernel matrix."""
+    return np.linalg.eigh(kernel - kernel.mean(axis=0) - kernel.mean(axis=1)[:, None] + kernel.mean())
+
+
+def _directions(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the linear kernel ``X X' / columns``, without the directions that have no variance."""
+    vectors, singular, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    return singular**2 / X.shape[1], vectors
+
+
+def _left_out(values: np.ndarray, vectors: np.ndarray, target: np.ndarray) -> float:
     """Squared leave-one-out error of ridge regression in a kernel, at the best of a few penalties."""
-    values, vectors = np.linalg.eigh(kernel - kernel.mean(axis=0) - kernel.mean(axis=1)[:, None] + kernel.mean())
     values = np.maximum(values, 0.0)
-    rotated = vectors.T @ target
+    rotated, squares = vectors.T @ target, vectors**2
     best = np.inf
-    for penalty in _PENALTIES * max(float(values.mean()), 1e-12):
-        kept = penalty / (values + penalty)
-        residual = vectors @ (kept[:, None] * rotated)
-        free = np.maximum((vectors**2) @ kept - 1.0 / len(target), 1e-6)
+    for penalty in _PENALTIES * max(float(values.sum()) / len(target), 1e-12):
+        taken = values / (values + penalty)
+        residual = target - vectors @ (taken[:, None] * rotated)
+        free = np.maximum(1.0 - squares @ taken - 1.0 / len(target), 1e-6)
         best = min(best, float(((residual / free[:, None]) ** 2).sum()))
     return best
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from upstairs.outer.landmarks import LANDMARKS, landmarks
+from upstairs.outer.landmarks import LANDMARK_ROWS, LANDMARKS, landmarks
 from upstairs.tasks.table import Table, as_columns
 from upstairs.tasks.task import Kind, infer_kind
 
@@ -46,13 +46,13 @@ _ROWS, _COLUMNS = 1000, 100
 """A larger table is described by so many rows and columns."""
 
 
-def feature_names(*, with_landmarks: bool = True) -> tuple[str, ...]:
+def feature_names(*, with_landmarks: bool | int = True) -> tuple[str, ...]:
     """Names of what `describe` returns."""
     return FEATURES + (LANDMARKS if with_landmarks else ())
 
 
 def describe(
-    X: Any, y: Shaped[np.ndarray, " row"], kind: Kind | None = None, *, with_landmarks: bool = True
+    X: Any, y: Shaped[np.ndarray, " row"], kind: Kind | None = None, *, with_landmarks: bool | int = True
 ) -> Float[np.ndarray, " feature"]:
     """Describe a data set.
 
@@ -64,8 +64,8 @@ def describe(
         Targets or labels.
     kind : {"regression", "classification"}, optional
         Inferred as for a `Task` when not given.
-    with_landmarks : bool
-        Append how well five very simple models predict held-out rows of a sample of 256.
+    with_landmarks : bool or int
+        Append how well five very simple models predict held-out rows of a sample of 256, or of so many.
 
     Returns
     -------
@@ -106,7 +106,8 @@ def describe(
             *_association(coded, target),
         ]
     if with_landmarks:
-        found += landmarks(_scaled(_one_hot(coded, levels)), target)
+        size = LANDMARK_ROWS if with_landmarks is True else int(with_landmarks)
+        found += landmarks(_scaled(_one_hot(coded, levels)), target, size)
     return np.clip(np.nan_to_num(np.array(found, dtype=np.float64), posinf=20.0, neginf=-20.0), -20.0, 20.0)
 
 
