@@ -128,7 +128,7 @@ def hinge_loss(
         gradient["epsilon"] += back.by_epsilon
         _spread(gradient, back.by_scale)
         return float(np.mean(rest**2)), gradient
-    ways = int(max(y.max(), target.max(initial=0))) + 1
+    ways = max(int(max(y.max(), target.max(initial=0))) + 1, np.size(params["cost"]))
     costs = np.broadcast_to(np.exp(params["cost"]), (ways,))
     slope = float(np.exp(params["slope"]))
     score = np.zeros((len(query), ways))

@@ -38,7 +38,8 @@ class PriorMachine(AdaptationRule):
     ``rbf``, ``poly`` and ``map``, its curved part (`upstairs.inner.learned_kernel`); ``cost``, of rows outside and inside the
     class (regression: one number); ``epsilon`` and ``noise`` of a regression; ``slope``, from decisions to log odds. One
     latent for two classes and for a regression, else one a class, each against all others. The intercept is part of the
-    kernel. A regression without epsilon is the posterior mean of a Gaussian process.
+    kernel. With classes of a task's own also ``center`` and ``spread`` of training rows in the kernel's directions. A
+    regression without epsilon is the posterior mean of a Gaussian process.
 
     Learned on a task (``state``): the rows, their dual coefficients ``alpha``, and ``weights`` of the linear part, prior
     included. More rows give the same as all rows at once: the optimum is unique.
@@ -99,7 +100,11 @@ class PriorMachine(AdaptationRule):
         return np.concatenate([-score, score], axis=2) if score.shape[2] == 1 else score
 
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
-        """Minus the objective at the optimum, a row."""
+        """Minus the objective at the optimum, a row; with classes of a task's own, how near rows are to all training rows."""
+        if self.own:
+            z = (features(params, support.x)[:, :, None, :] @ params["factor"])[:, :, 0] - params["center"]
+            distance = np.where(support.mask, np.square(z / params["spread"]).mean(axis=2), 0.0).sum(axis=1)
+            return -distance / np.maximum(support.counts, 1)
         state = self.adapt(params, support) if state is None else state
         return -state["objective"] / np.maximum(support.counts, 1)
 

@@ -22,7 +22,7 @@ from upstairs.errors import ApproximationWarning, UnsolvedWarning
 from upstairs.inner.coupling import coupled, pairs_of
 from upstairs.inner.left_out import left_out, slope_of
 from upstairs.inner.nystroem import approximate_machine
-from upstairs.inner.rule import Categorical, Gaussian, Params, PlainRule, Rows, State
+from upstairs.inner.rule import Categorical, Gaussian, Params, PlainRule, Rows, State, log_density
 from upstairs.inner.svm_kernel import KERNELS, kernel_between, middle_distance
 
 __all__ = ["MOST_ROWS", "SLOPE", "Pair", "SupportVectors", "machine", "pair_scores", "said_of_rows"]
@@ -33,6 +33,8 @@ _MOST_VECTORS = 3000
 """Support vectors of a pair that are left out in turn; of more, some."""
 _WORK = 4e9
 """Products of numbers that the solver may take, about; it stops then, and says so."""
+_FEW_ROWS = 200
+"""Up to so many rows the solution is exact to seven digits; for more it is as exact as libsvm's usually is."""
 _BLOCK = 20_000_000
 SLOPE = (1.1, 0.5)
 """Mean and standard deviation of the log of how fast log odds grow with the decision, where no tasks were seen."""
@@ -60,6 +62,9 @@ def machine(params: Params, x: Any, y: np.ndarray, weight: np.ndarray | None, ki
         ``slope`` and ``shift`` (output,) or ``noise`` (). Sparse rows have one vector an output and no labels.
     """
     weight = np.ones(len(y)) if weight is None else weight
+    if kind == "classification":
+        costs = _class_costs(params, y, int(y.max(initial=0)) + 1)
+        params = {name: value for name, value in params.items() if name != "balanced"} | {"class_cost": costs}
     found = _regression(params, x, y, weight) if kind == "regression" else _classification(params, x, y, weight)
     if hasattr(found["vectors"], "toarray"):
         found["vectors"], found["coef"] = _dense(found["vectors"].T @ found["coef"]).T, np.eye(len(found["intercept"]))
@@ -79,8 +84,9 @@ class SupportVectors(PlainRule):
     """One support vector machine a task, by libsvm [1]_.
 
     ``params``: ``kernel`` (its place in `upstairs.inner.svm_kernel.KERNELS`), ``gamma``, ``degree``, ``coef0``, ``cost``,
-    ``epsilon``, ``class_cost`` (way), ``slope`` (mean and deviation, see `SLOPE`), and what settings are relative to:
-    ``middle`` (median squared distance of two rows) and ``balance`` (way). ``state``: see `machine`.
+    ``epsilon``, ``class_cost`` (way; one for classes that it has no entry for), ``balanced`` if classes are to count the same,
+    ``slope`` (mean and deviation, see `SLOPE`), and ``middle``, the median squared distance of two rows that widths are
+    relative to. Learned over tasks with the same columns also ``map``, the scale of every feature. ``state``: see `machine`.
 
     Departures: a regression's target is scaled by the caller; above `MOST_ROWS` rows the kernel is approximated
     (`upstairs.inner.nystroem`) with the squared hinge loss; the solver stops after a bounded number of iterations.
@@ -95,7 +101,6 @@ class SupportVectors(PlainRule):
     def own_params(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], ways: int) -> Params:
         """The defaults of scikit-learn: C = 1, RBF kernel with ``gamma="scale"``, classes of equal weight."""
         variance = float(x.var()) if x.size else 0.0
-        counts = np.bincount(y, minlength=ways) if self.kind == "classification" else np.zeros(0)
         return {
             "kernel": np.asarray(float(KERNELS.index("rbf"))),
             "gamma": np.asarray(1.0 / (x.shape[1] * variance) if variance > 0 else 1.0),
@@ -103,10 +108,9 @@ class SupportVectors(PlainRule):
             "coef0": np.asarray(0.0),
             "cost": np.asarray(1.0),
             "epsilon": np.asarray(0.1),
-            "class_cost": np.ones(len(counts)),
+            "class_cost": np.ones(ways if self.kind == "classification" else 0),
             "slope": np.array(SLOPE),
             "middle": np.asarray(middle_distance(x)),
-            "balance": counts.sum() / (np.maximum(counts, 1) * max(int((counts > 0).sum()), 1)),
             "columns": np.asarray(float(x.shape[1])),
         }
 
@@ -125,10 +129,11 @@ class SupportVectors(PlainRule):
                 place = int(name == "slope spread")
                 new["slope"] = np.where(np.arange(2) == place, value, new["slope"])
         if settings.get("balanced"):
-            new["class_cost"] = np.array(params["balance"])
+            new["balanced"] = np.ones(())
         given = {int(name[6:]): value for name, value in settings.items() if name.startswith("class ")}
         if given:
-            new["class_cost"] = np.array([given.get(k, own) for k, own in enumerate(new["class_cost"])])
+            most = max(len(new["class_cost"]), max(given) + 1)
+            new["class_cost"] = np.array([given.get(k, 1.0) for k in range(most)])
         return new
 
     def adapt(self, params: Params, support: Rows) -> State:
@@ -136,7 +141,8 @@ class SupportVectors(PlainRule):
         parts = []
         for number, real in enumerate(support.mask):
             weight = None if support.weight is None else support.weight[number][real]
-            parts.append(machine(params, support.x[number][real], support.y[number][real], weight, self.kind))
+            x, y = support.x[number][real], support.y[number][real]
+            parts.append(machine(params, x * params["map"] if "map" in params else x, y, weight, self.kind))
         most = max(len(part["vectors"]) for part in parts)
         for part in parts:
             for name in ("vectors", "coef", "label"):
@@ -161,14 +167,28 @@ class SupportVectors(PlainRule):
         return np.log(np.stack([coupled(expit(one), _ways_of(odds.shape[2])) for one in odds]))
 
     def _scores(self, params: Params, state: State, x: Any) -> Float[np.ndarray, "task row output"]:
+        x = x * params["map"] if "map" in params else x
         if hasattr(x, "toarray"):  # sparse rows of one task
             return pair_scores(params, {name: array[0] for name, array in state.items()}, x)[None]
         each = [{name: array[number] for name, array in state.items()} for number in range(len(x))]
         return np.stack([pair_scores(params, one, rows) for one, rows in zip(each, x, strict=True)])
 
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
-        """Nothing: no prior is compared with the rows."""
-        return np.zeros(len(support.mask))
+        """Mean log predictive density of the rows after they were learned: a proxy."""
+        state = self.adapt(params, support) if state is None else state
+        each = np.where(support.mask, log_density(self.predict(params, state, support.x), support.y), 0.0)
+        return each.sum(axis=1) / np.maximum(support.counts, 1)
+
+
+def _class_costs(params: Params, y: np.ndarray, seen: int) -> Float[np.ndarray, " way"]:
+    """Cost of every class, relative to the cost of all."""
+    known = params["class_cost"]
+    found = np.ones(max(len(known), seen, 2))
+    found[: len(known)] = known
+    if "balanced" in params:
+        counts = np.bincount(y, minlength=len(found))
+        found = found * len(y) / (np.maximum(counts, 1) * max(int((counts > 0).sum()), 1))
+    return found
 
 
 def _ways_of(pairs: int) -> int:
@@ -235,6 +255,8 @@ def _said_of_pairs(
 
 def said_of_rows(params: Params, x: np.ndarray, y: np.ndarray) -> tuple[State, list[Pair | None]]:
     """Fit rows, and return the state and what they say about every pair: what slopes are learned from."""
+    costs = _class_costs(params, y, int(y.max(initial=0)) + 1)
+    params = {name: value for name, value in params.items() if name != "balanced"} | {"class_cost": costs}
     state = machine(params, x, y, None, "classification")
     bound = float(params["cost"]) * params["class_cost"][y]
     held = _solved(params, x, y, np.ones(len(y)), len(params["class_cost"]), pairs_of(len(params["class_cost"])))[3]
@@ -248,23 +270,32 @@ def _solved(
     coef, intercept, present = np.zeros((0, len(pairs))), np.zeros(len(pairs)), np.unique(y)
     if len(present) < 2:
         return x[:0], coef, intercept, np.zeros(0, dtype=np.int64)
+    key = _key(x)
+    means = np.bincount(y, key, ways) / np.maximum(np.bincount(y, minlength=ways), 1)
+    rank = np.full(ways, -1)
+    rank[present[np.argsort(means[present], kind="stable")]] = np.arange(len(present))
+    order = np.lexsort([rank[y], key])  # by content: neither the order of rows nor the names of classes matter
     model = SVC(C=float(params["cost"]), **_libsvm(params, x))
-    _quietly(model, x, y, params["class_cost"][y] * weight)
-    coef = np.zeros((len(model.support_), len(pairs)))
-    owner, dual = y[model.support_], _dense(model.dual_coef_)
-    place = {int(label): number for number, label in enumerate(present)}
-    flip = -1.0 if len(present) == 2 else 1.0
-    count = 0
+    _quietly(model, x[order], rank[y[order]], (params["class_cost"][y] * weight)[order])
+    held = order[model.support_]
+    coef = np.zeros((len(held), len(pairs)))
+    owner, dual = y[held], _dense(model.dual_coef_)
+    places = {(int(i), int(j)): number for number, (i, j) in enumerate(pairs_of(len(present)))}
     for number, (i, j) in enumerate(pairs):
-        if i not in place or j not in place:
+        if rank[i] < 0 or rank[j] < 0:
             continue
-        first, second = place[int(i)], place[int(j)]
-        coef[owner == i, number] = flip * dual[second - 1][owner == i]
-        coef[owner == j, number] = flip * dual[first][owner == j]
-        intercept[number] = flip * model.intercept_[count]
-        count += 1
-    order = np.argsort(model.support_)
-    return x[model.support_[order]], coef[order], intercept, model.support_[order].astype(np.int64)
+        low, high = (i, j) if rank[i] < rank[j] else (j, i)
+        sign = (1.0 if low == i else -1.0) * (-1.0 if len(present) == 2 else 1.0)  # of two, libsvm's is turned around
+        coef[owner == low, number] = sign * dual[rank[high] - 1][owner == low]
+        coef[owner == high, number] = sign * dual[rank[low]][owner == high]
+        intercept[number] = sign * model.intercept_[places[int(rank[low]), int(rank[high])]]
+    back = np.argsort(held)
+    return x[held[back]], coef[back], intercept, held[back].astype(np.int64)
+
+
+def _key(x: Any) -> Float[np.ndarray, " row"]:
+    """A number that tells rows apart."""
+    return np.asarray(x @ np.cos(np.arange(x.shape[1], dtype=float))).ravel()
 
 
 def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
@@ -279,9 +310,11 @@ def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> di
         found = {"vectors": vectors, "label": np.zeros(0), "coef": coef, "intercept": intercept}
         return found | {"noise": np.maximum(noise, 1e-12)}
     model = SVR(C=float(params["cost"]), epsilon=float(params["epsilon"]), **_libsvm(params, x))
-    _quietly(model, x, y, weight)
-    order = np.argsort(model.support_)
-    held = model.support_[order]
+    sorting = np.lexsort([y, _key(x)])
+    _quietly(model, x[sorting], y[sorting], weight[sorting])
+    held = sorting[model.support_]
+    order = np.argsort(held)
+    held = held[order]
     coef, intercept = _dense(model.dual_coef_).T[order], np.array(model.intercept_)
     vectors = x[held]
     if len(held) <= _MOST_VECTORS:
@@ -304,6 +337,7 @@ def _libsvm(params: Params, x: Any) -> dict[str, Any]:
         "degree": int(params["degree"]),
         "coef0": float(params["coef0"]),
         "max_iter": iterations,
+        "tol": 1e-7 if x.shape[0] <= _FEW_ROWS else 1e-3,
     }
 
 

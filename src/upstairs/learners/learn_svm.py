@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from upstairs.errors import PriorMismatchError
+from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.learners.learn import Plan
 from upstairs.learners.learn_gradients import SHOTS
 from upstairs.learners.rules import MACHINE, plain_rule, rule_from
@@ -24,7 +24,7 @@ from upstairs.learners.seen import (
 from upstairs.outer.calibrate import interval_factors, tables_from
 from upstairs.outer.metric import draw_episodes
 from upstairs.prior import Prior
-from upstairs.tasks.batches import concatenate_columns
+from upstairs.tasks.batches import FlatRows, concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet
@@ -39,6 +39,7 @@ _FORMS: dict[str, list[tuple[str, ...]]] = {
 }
 MOST_CURVED = 150
 """With more columns "auto" tries no curved kernel."""
+SHOTS_OF_KIND = {"regression": SHOTS["shared"], "classification": (1, 50)}
 EPISODES, WAYS = 100, 5
 
 
@@ -65,7 +66,14 @@ def forms_of(kernel: str, scales: Any, columns: int) -> list[Any]:
 
 
 def learn_machines(
-    tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None, plan: Plan, kernel: str, scales: Any
+    tasks: TaskSet | ClassPool,
+    validation: TaskSet | ClassPool | None,
+    plan: Plan,
+    kernel: str,
+    scales: Any,
+    *,
+    solver: str = "smooth",
+    n_jobs: int = 1,
 ) -> tuple[Prior, Seen]:
     """Make a prior.
 
@@ -75,20 +83,41 @@ def learn_machines(
         In canonical order.
     plan
         Of the method "machine".
-    kernel, scales
+    kernel, scales, solver, n_jobs
         See `upstairs.MetaSVM`.
     """
     if isinstance(tasks, ClassPool) or tasks.labels == "own":
+        if solver == "libsvm":
+            raise TaskError(
+                "solver='libsvm' learns costs of classes that all tasks share, but these tasks have labels of their own; use "
+                "solver='smooth'."
+            )
         return _learn_own(tasks, validation, plan, kernel, scales)
-    from upstairs.outer.learn_machine import learn_machine
-
     settings: dict[str, Any] = {"rule": MACHINE, "shots": plan.shots, "ways": plan.ways}
     described, seen, encoder = encoded(tasks, plan.categorical)
     settings |= described
     held = held_rows(validation, encoder, settings)
     kind, ways = str(tasks.kind), len(tasks.classes)
+    learn = _by_libsvm if solver == "libsvm" else _smooth
+    params, told, folds = learn(seen, held, kind, ways, plan, forms_of(kernel, scales, encoder.width), n_jobs)
+    settings |= told
+    if held is not None:
+        folds = [(params, [held.task(number) for number in range(len(held.names))])]
+    rule = rule_from(settings)
+    tables = tables_from(rule, folds, plain=plain_rule(MACHINE, kind), ways=ways, seed=plan.seed)
+    if kind == "regression":
+        tables |= interval_factors(rule, folds, seed=plan.seed)
+    return prior_of(settings, params, tables, len(seen.names), len(seen.y)), seen
+
+
+_Learned = tuple[dict[str, np.ndarray], dict[str, Any], list[tuple[dict[str, np.ndarray], list[Any]]]]
+"""Params, what the prior says about them, and pairs of params and tasks that these have not seen."""
+
+
+def _smooth(seen: Seen, held: Seen | None, kind: str, ways: int, plan: Plan, forms: list[Any], n_jobs: int) -> _Learned:
+    from upstairs.outer.learn_machine import learn_machine
+
     groups = np.unique(seen.groups, return_inverse=True)[1]
-    out = held_out(groups, plan.seed)
     found = learn_machine(
         seen.x,
         seen.y,
@@ -96,24 +125,57 @@ def learn_machines(
         groups,
         kind=kind,
         ways=ways,
-        shots=plan.shots or (SHOTS["shared"] if kind == "regression" else (1, 50)),
-        forms=forms_of(kernel, scales, encoder.width),
+        shots=plan.shots or SHOTS_OF_KIND[kind],
+        forms=forms,
         prior_mean=plan.prior_mean,
         training=plan.training,
         validation=None if held is None else (held.x, held.y, held.offsets),
-        out=out,
+        out=held_out(groups, plan.seed),
         names=seen.names,
         seed=plan.seed,
     )
-    settings |= {"choice": found.reason, "report": found.report, "outer": found.settings}
     folds = [(params, [seen.task(int(number)) for number in numbers]) for params, numbers in found.folds]
-    if held is not None:
-        folds = [(found.params, [held.task(number) for number in range(len(held.names))])]
-    rule = rule_from(settings)
-    tables = tables_from(rule, folds, plain=plain_rule(MACHINE, kind), ways=ways, seed=plan.seed)
-    if kind == "regression":
-        tables |= interval_factors(rule, folds, seed=plan.seed)
-    return prior_of(settings, found.params, tables, len(seen.names), len(seen.y)), seen
+    return found.params, {"choice": found.reason, "report": found.report, "outer": found.settings}, folds
+
+
+def _by_libsvm(
+    seen: Seen, held: Seen | None, kind: str, ways: int, plan: Plan, forms: list[Any], n_jobs: int
+) -> _Learned:
+    from upstairs.outer.learn_hinge import learn_hinge
+
+    form = forms[-1]
+    if (len(form.parts) > 1 and form.parts != ("linear", "rbf")) or form.dimensions > 0:
+        raise ValueError(
+            "solver='libsvm' learns kernel='linear' or 'rbf' with scales='features' or 'one'; use solver='smooth' for more."
+        )
+    kernel = "linear" if form.parts == ("linear",) else "rbf"
+    out = held_out(np.unique(seen.groups, return_inverse=True)[1], plan.seed)
+    found = learn_hinge(
+        seen.x,
+        seen.y,
+        seen.offsets,
+        kind=kind,
+        ways=ways,
+        shots=plan.shots or SHOTS_OF_KIND[kind],
+        kernel=kernel,
+        one_scale=form.dimensions < 0,
+        training=plan.training,
+        out=out,
+        validation=None if held is None else FlatRows(held.x, held.y, held.offsets),
+        names=seen.names,
+        seed=plan.seed,
+        n_jobs=n_jobs,
+    )
+    outcome = found.outcome
+    settings = {"solver": "libsvm", "kernel": kernel, "steps": outcome.step, "best_step": outcome.best_step}
+    report = [
+        {"name": f"step {step}", "loss": float(loss)}
+        for step, (loss, _) in zip(outcome.check_steps.tolist(), outcome.checks, strict=True)
+    ]
+    choice = f"hinge loss by libsvm, kernel {kernel}: {outcome.reason}; params of step {outcome.best_step}"
+    judged = seen.some(out)
+    folds = [(found.params, [judged.task(number) for number in range(len(judged.names))])]
+    return found.params, {"choice": choice, "report": report, "outer": settings}, folds
 
 
 def learn_machines_on(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool) -> tuple[Prior, Seen]:
@@ -123,6 +185,10 @@ def learn_machines_on(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool) -> t
     settings = dict(prior.settings)
     encoder = Encoder.from_spec(settings["encoder"])
     params = prior.group("params")
+    if settings["outer"].get("solver") == "libsvm":
+        raise PriorMismatchError(
+            "meta_partial_fit goes on with what solver='smooth' learned; with solver='libsvm', meta_fit on all tasks."
+        )
     if settings["labels"] == "own":
         classes, names = classes_of(tasks, encoder)
         together = seen.extended(seen_of_classes(classes, names))

@@ -42,6 +42,8 @@ class SvmEstimator(PriorEstimator, abc.ABC):
     kernel: str | None
     width: float | None
     gamma: float | str | None
+    degree: int | None
+    coef0: float | None
     encode: bool
     trials: int
     cv: int | float
@@ -123,8 +125,7 @@ class SvmEstimator(PriorEstimator, abc.ABC):
     def settings_(self) -> dict[str, Any]:
         """The settings that were used, the defaults of scikit-learn left out; ``class_weight`` and others as given."""
         self._fitted()
-        found: dict[str, Any] = self._settings_
-        return dict(found)
+        return dict(self.__dict__.get("_settings_", self._given()))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -184,6 +185,8 @@ class SvmEstimator(PriorEstimator, abc.ABC):
         self._check_prior()
         X, y = self._checked(X, y)
         self.trials_ = ()
+        if self._kind == "classification" and len(np.unique(y)) == 1:
+            self._targets(y, self._situation_without_prior())  # says what is missing
         settings, told = self._advice(X, y)
         encoder = Encoder.fit(X) if self.encode or not isinstance(X, np.ndarray) else Encoder.uniform(X.shape[1])
         situation = self._own_situation(encoder, settings, y)
@@ -232,6 +235,12 @@ class SvmEstimator(PriorEstimator, abc.ABC):
         assert prior is not None
         if self._own_columns():
             return self._situation_without_prior()
+        odd = [name for name in ("kernel", "width", "gamma", "degree", "coef0") if getattr(self, name) is not None]
+        if odd:
+            raise PriorMismatchError(
+                f"{odd[0]}={getattr(self, odd[0])!r}, but the kernel was learned on these columns; leave it at None, or use "
+                "prior=None."
+            )
         situation = situation_of(prior, None)
         numbers = as_numbers(self._given(), list(prior.settings["classes"]), situation.scale)
         return dataclasses.replace(situation, settings=numbers)

@@ -143,6 +143,8 @@ def rule_from(settings: Mapping[str, Any], template: Any = None) -> AdaptationRu
     method = settings["rule"]
     described = settings.get("net")
     if method == MACHINE:
+        if settings["outer"].get("solver") == "libsvm":
+            return SupportVectors(settings["kind"])
         return PriorMachine(settings["kind"], settings["labels"] == "own")
     if method in CLOSED:
         rule = plain_rule(method, settings["kind"])

@@ -52,6 +52,9 @@ class MetaSVM(MetaLearner):
     scales : {"features", "one"} or int
         Same columns: of the curved parts of the kernel; one for each feature, one for all, or a linear map to so many
         dimensions.
+    solver : {"smooth", "libsvm"}
+        Same columns: squared hinge loss around the prior decision function, or the hinge loss itself, for which costs, scales
+        and slope are learned, but no prior decision function.
     prior_mean : {"auto", "linear", "ridge", "boosting"}
         Same columns: what the prior decision function is made of, as for `MetaNeuralNetwork`.
     training : Training, optional
@@ -103,6 +106,7 @@ class MetaSVM(MetaLearner):
         columns: Literal["auto", "same", "different"] = "auto",
         kernel: str = "auto",
         scales: Any = "features",
+        solver: Literal["smooth", "libsvm"] = "smooth",
         prior_mean: Literal["auto", "linear", "ridge", "boosting"] = "auto",
         training: Training | None = None,
         shots: int | tuple[int, int] | None = None,
@@ -122,6 +126,7 @@ class MetaSVM(MetaLearner):
         self.columns = columns
         self.kernel = kernel
         self.scales = scales
+        self.solver = solver
         self.prior_mean = prior_mean
         self.training = training
         self.shots = shots
@@ -229,7 +234,8 @@ class MetaSVM(MetaLearner):
     def _learn(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
         self._check_arguments()
         if self._same(tasks):
-            prior, self.seen_ = learn_machines(tasks, validation, self._plan(), self.kernel, self.scales)
+            plan, how = self._plan(), {"solver": self.solver, "n_jobs": max(1, self.n_jobs)}
+            prior, self.seen_ = learn_machines(tasks, validation, plan, self.kernel, self.scales, **how)  # type: ignore[arg-type]
             return prior
         if validation is not None:
             raise TaskError(
@@ -315,6 +321,8 @@ class MetaSVM(MetaLearner):
             raise ValueError(f"prior_mean must be 'auto', 'linear', 'ridge' or 'boosting', but is {self.prior_mean!r}.")
         if self.training is not None and not isinstance(self.training, Training):
             raise ValueError(f"training must be an upstairs.Training or None, but is {self.training!r}.")
+        if self.solver not in ("smooth", "libsvm"):
+            raise ValueError(f"solver must be 'smooth' or 'libsvm', but is {self.solver!r}.")
         forms_of(self.kernel, self.scales, 1)
 
 

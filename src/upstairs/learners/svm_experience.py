@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from upstairs.tasks.taskset import TaskSet
 __all__ = ["learned_slope", "svm_prior"]
 
 
-def svm_prior(tuned: Prior, slope: tuple[float, float] | None, provenance: Mapping[str, Any] | None = None) -> Prior:
+def svm_prior(tuned: Prior, slope: Sequence[float] | None, provenance: Mapping[str, Any] | None = None) -> Prior:
     """Make a prior of `PriorSVC` or `PriorSVR` from that of a tuner.
 
     Parameters

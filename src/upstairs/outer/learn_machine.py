@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 STEPS, RATE, BATCH, QUERIES = 400, 0.03, 16, 30
+FEWEST_TO_TUNE = 15
+"""With fewer tasks the second step, unless it is asked for, learns more about them than about new ones."""
 _BETTER = 0.995
 """A form with more to it is used if its loss on held-out tasks is at most so much of that of a simpler one."""
 _CHANGES = ("lift", "spread", "level")
@@ -134,8 +136,10 @@ def learn_machine(
         held[tasks] = number
     parts = [_expectations(params) for params, _ in choice.folds]
     rank = max(part["factor"].shape[2] for part in (*parts, expected))
-    told = {form.name: _told(parts, held[owner], x, rank, bool(set(form.parts) - {"linear"})) for form in forms}
     fit = np.flatnonzero(~out) if validation is None else np.arange(len(counts))
+    few = training is None and len(counts) < FEWEST_TO_TUNE and forms[0].parts == ("linear",)
+    forms = forms[:1] if few else forms
+    told = {form.name: _told(parts, held[owner], x, rank, bool(set(form.parts) - {"linear"})) for form in forms}
     high = max(min(shots[1], int(counts[fit].max()) - 1), 1)
     training = (training or Training(patience=4)).filled(steps=STEPS, rate=RATE, batch=BATCH, queries=QUERIES)
     assert training.batch is not None
@@ -151,12 +155,16 @@ def learn_machine(
             judged = _told([expected], np.zeros(len(validation[1]), np.int64), validation[0], rank, curved)
             judges = FlatRows(judged.x, validation[1], validation[2])
         rule = TracedMachine(ways if kind == "classification" else 0, form.parts, form.dimensions, _trained(form))
+        start = _start(rule, wide, expected, len(expected["mean"]))
+        if few:
+            found.append((form, _as_expected(start, len(counts))))
+            continue
         found.append(
             (
                 form,
                 _tuned(
                     rule,
-                    _start(rule, wide, expected, len(expected["mean"])),
+                    start,
                     (draw, flat_data(_rows_of(wide.x, y, offsets, fit))),
                     (draw, flat_data(judges)),
                     training.within(form.name) if len(forms) > 1 else training,
@@ -236,7 +244,7 @@ def learn_own_machine(
 
     def joined(transform: np.ndarray) -> dict[str, np.ndarray]:
         params = {name: np.asarray(value, np.float64) for name, value in outcome.params.items()}
-        return natural({**params, "factor": _metric_factor(transform)}, np)
+        return _placed(natural({**params, "factor": _metric_factor(transform)}, np), classes.x)
 
     settings = _described(form, outcome)
     reason = f"{choice.sentence}; kernel: {form.name}, {outcome.reason}; params of step {outcome.best_step}"
@@ -277,7 +285,7 @@ def relearn_own_machine(
 ) -> dict[str, np.ndarray]:
     """Learn the metric anew from (more) classes, and keep the rest."""
     transform = relearn_metric(classes, settings["metric"], raw_scale)["transform"]
-    return _again(settings, params, np.zeros_like(params["mean"]), _metric_factor(transform))
+    return _placed(_again(settings, params, np.zeros_like(params["mean"]), _metric_factor(transform)), classes.x)
 
 
 def _again(
@@ -319,6 +327,13 @@ def _described(form: Form, outcome: Outcome) -> dict[str, Any]:
     found: dict[str, Any] = {"form": [list(form.parts), form.dimensions]}
     found |= {"steps": outcome.step, "best_step": outcome.best_step}
     return found | {name: float(outcome.params[name]) for name in _CHANGES}
+
+
+def _as_expected(start: Mapping[str, np.ndarray], tasks: int) -> Outcome:
+    """What empirical Bayes says, and nothing more."""
+    empty = np.zeros(0)
+    reason = f"as expected: {tasks} tasks are too few to learn costs from (fewer than {FEWEST_TO_TUNE})"
+    return Outcome(dict(start), 0, 0, None, empty, empty.astype(np.int64), np.zeros((0, 2)), 0.0, reason)
 
 
 def _trained(form: Form) -> tuple[str, ...]:
@@ -405,6 +420,13 @@ def _joined(expected: Mapping[str, np.ndarray], told_by: Mapping[str, np.ndarray
     params = {name: np.asarray(value, np.float64) for name, value in told_by.items()}
     pooled = {name: array for name, array in expected.items() if name.startswith(("pooled/", "hidden/"))}
     return natural({**params, "mean": expected["mean"], "factor": expected["factor"]}, np) | pooled
+
+
+def _placed(params: dict[str, np.ndarray], x: Float[np.ndarray, "row feature"]) -> dict[str, np.ndarray]:
+    """Say where training rows lie in the kernel's directions."""
+    z = features(params, x[None])[0] @ params["factor"][0]
+    spread = z.std(axis=0)
+    return params | {"center": z.mean(axis=0), "spread": np.maximum(spread, 1e-9 + 1e-3 * float(spread.max()))}
 
 
 def _metric_factor(transform: Float[np.ndarray, "feature dimension"]) -> Float[np.ndarray, "1 column rank"]:
