@@ -221,7 +221,7 @@ def _back(
     return _Back(by_bound, by_epsilon, between.by_scale(rows, found, by_decision, adjoint[:-1]))
 
 
-def _system(kernel: np.ndarray, free: np.ndarray) -> Float[np.ndarray, "free+1 free+1"]:
+def _system(kernel: np.ndarray, free: np.ndarray) -> Float[np.ndarray, "bordered bordered"]:
     count = int(free.sum())
     found = np.ones((count + 1, count + 1))
     found[:-1, :-1] = kernel[np.ix_(free, free)]

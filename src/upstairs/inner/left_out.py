@@ -48,12 +48,14 @@ def left_out(
     --------
     Two rows on a line, one of each class, with the margin between them: without either the other's class is said.
 
-    >>> left_out(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.array([0.5, -0.5]), np.array([1.0, -1.0]), np.full(2, 9.0))
+    >>> kernel, bound = np.array([[1.0, -1.0], [-1.0, 1.0]]), np.full(2, 9.0)
+    >>> left_out(kernel, np.array([0.5, -0.5]), np.array([1.0, -1.0]), bound).round(6)
     array([-1.,  1.])
     """
     free = np.flatnonzero(np.abs(coef) < bound * (1.0 - 1e-6))
-    span = np.diagonal(kernel).copy()
-    jitter = 1e-9 * max(float(np.trace(kernel)) / max(len(kernel), 1), 1e-300)
+    usual = max(float(np.trace(kernel)) / max(len(kernel), 1), 1e-300)
+    kernel = kernel + usual  # coefficients sum to zero: a constant changes nothing, and the matrix can be inverted
+    span, jitter = np.diagonal(kernel).copy(), 1e-10 * usual
     for start in range(0, len(free), _BLOCK):
         part = free[start : start + _BLOCK]
         inverse = _inverse(kernel[np.ix_(part, part)], jitter)

@@ -29,6 +29,8 @@ __all__ = ["MOST_ROWS", "SLOPE", "Pair", "SupportVectors", "machine", "pair_scor
 
 MOST_ROWS = 20_000
 """With more rows of a pair of classes (or of a regression) the kernel is approximated."""
+_ITERATIONS = (2e4, 1e7)
+"""Least and most iterations of the solver."""
 _MOST_VECTORS = 3000
 """Support vectors of a pair that are left out in turn; of more, some."""
 _WORK = 4e9
@@ -72,7 +74,7 @@ def machine(params: Params, x: Any, y: np.ndarray, weight: np.ndarray | None, ki
     return {name: np.asarray(array, np.float64) for name, array in found.items()}
 
 
-def pair_scores(params: Params, state: Mapping[str, np.ndarray], x: Any) -> Float[np.ndarray, "row output"]:
+def pair_scores(params: Params, state: Mapping[str, Any], x: Any) -> Float[np.ndarray, "row output"]:
     """Decisions at rows (dense or sparse): of every pair of classes for its first, or the regression's value."""
     parts = [kernel_between(params, part, state["vectors"]) @ state["coef"] for part in _blocks(x, state["vectors"])]
     return np.concatenate(parts) + state["intercept"] if parts else np.zeros((0, len(state["intercept"])))
@@ -330,7 +332,7 @@ def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> di
 
 
 def _libsvm(params: Params, x: Any) -> dict[str, Any]:
-    iterations = int(np.clip(_WORK / max(x.shape[0] * (x.shape[1] + 5), 1), 2e4, 1e7))
+    iterations = int(np.clip(_WORK / max(x.shape[0] * (x.shape[1] + 5), 1), *_ITERATIONS))
     return {
         "kernel": KERNELS[int(params["kernel"])],
         "gamma": float(params["gamma"]),
@@ -368,7 +370,7 @@ def _signs(y: np.ndarray, pairs: np.ndarray) -> Float[np.ndarray, "row pair"]:
     return (y[:, None] == pairs[:, 0]).astype(float) - (y[:, None] == pairs[:, 1])
 
 
-def _blocks(x: Any, vectors: np.ndarray) -> Iterator[Any]:
+def _blocks(x: Any, vectors: Any) -> Iterator[Any]:
     step = max(1, _BLOCK // max(1, *vectors.shape))
     for start in range(0, x.shape[0], step):
         yield x[start : start + step]
