@@ -15,7 +15,10 @@ def problem(number):
     x, query, w = rng.normal(size=(50, 5)), rng.normal(size=(40, 5)), rng.normal(size=5)
     signal, wanted = (rows @ w + 0.5 * np.sin(2.0 * rows[:, 0]) for rows in (x, query))
     ways = {"binary": 2, "multi": 3, "regression": 0}[kind]
-    params = {"cost": 0.7 * rng.normal(size=max(ways, 1)), "scale": 0.3 * rng.normal(size=5 if form == "ard" else 1) - 1.0}
+    params = {
+        "cost": 0.7 * rng.normal(size=max(ways, 1)),
+        "scale": 0.3 * rng.normal(size=5 if form == "ard" else 1) - 1.0,
+    }
     if not ways:
         params["epsilon"] = np.asarray(np.log(0.2))
         return params, x, signal + 0.2 * rng.normal(size=50), query, wanted, form, True

@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 from scipy.special import softmax
-
 from tests.inner.gradient_cases import agrees_with_central_differences
+
 from upstairs.inner.gaussian import BayesianLinear
 from upstairs.inner.prior_machine import PriorMachine
 from upstairs.inner.rule import Rows
@@ -29,7 +29,9 @@ CASES = {
 def problem(name, rows=12):
     """A rule, params none of which is special, and one task with rows that are masked out."""
     ways, parts, own = CASES[name]
-    rule = TracedMachine(ways, parts, own=own, trained=("cost", "lift", "spread", "level", "rbf", "map", "factor", "mean"))
+    rule = TracedMachine(
+        ways, parts, own=own, trained=("cost", "lift", "spread", "level", "rbf", "map", "factor", "mean")
+    )
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         made = rule.init(jax.random.key(0), Spec((4,), ways))

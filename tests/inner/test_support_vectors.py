@@ -39,7 +39,9 @@ def test_decisions_are_those_of_scikit_learn(ways, kernel):
     name = ["linear", "rbf", "poly"][int(kernel)]
     for given, also, balance in ((weight, {}, None), (None, {"balanced": 1.0}, "balanced")):
         _, params, state = fitted(x, y, ways, settings | also, given)
-        other = SVC(C=3.0, kernel=name, class_weight=balance, coef0=1.0, degree=2, tol=1e-7, decision_function_shape="ovo")
+        other = SVC(
+            C=3.0, kernel=name, class_weight=balance, coef0=1.0, degree=2, tol=1e-7, decision_function_shape="ovo"
+        )
         want = other.fit(x, y, sample_weight=given).decision_function(x)
         got = pair_scores(params, {key: array[0] for key, array in state.items()}, x)
         assert_allclose(got, -want[:, None] if ways == 2 else want, atol=1e-4)
@@ -55,23 +57,29 @@ def test_a_regression_is_that_of_scikit_learn():
     assert np.square(y - want).mean() < found.variance[0, 0] < y.var()
 
 
-@pytest.mark.parametrize(("kernel", "cost"), [("linear", 0.1), ("linear", 5.0), ("rbf", 1.0), ("rbf", 30.0)])
-def test_rows_left_out_are_near_those_of_fits_without_them(kernel, cost):
-    x, y = classes(rows=60, ways=2, columns=3)
-    model = SVC(C=cost, kernel=kernel, gamma=0.3, tol=1e-7).fit(x, y)
-    rows = model.support_
-    between = x[rows] @ x[rows].T
-    if kernel == "rbf":
-        between = np.exp(-0.3 * np.square(x[rows][:, None] - x[rows]).sum(axis=2))
-    inside = model.decision_function(x[rows])
-    got = left_out(between, model.dual_coef_[0], inside, np.full(len(rows), cost))
-    want = []
-    for row in rows:
-        rest = np.arange(len(y)) != row
-        other = SVC(C=cost, kernel=kernel, gamma=0.3, tol=1e-7).fit(x[rest], y[rest])
-        want.append(other.decision_function(x[row : row + 1])[0])
-    gap, naive = np.abs(got - want), np.abs(inside - want)
-    assert gap.mean() < (0.45 if kernel == "rbf" else 1.0) * naive.mean()
+@pytest.mark.parametrize(
+    ("kernel", "cost", "share"), [("linear", 0.1, 0.8), ("linear", 5.0, 1.3), ("rbf", 1.0, 0.4), ("rbf", 30.0, 0.4)]
+)
+def test_rows_left_out_are_near_those_of_fits_without_them(kernel, cost, share):
+    gap, naive = [], []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(60, 4))
+        y = (x @ rng.normal(size=4) + 0.5 * np.sin(3.0 * x[:, 0]) + rng.normal(size=60) > 0).astype(int)
+        model = SVC(C=cost, kernel=kernel, gamma=0.125, tol=1e-7).fit(x, y)
+        rows = model.support_
+        between = x[rows] @ x[rows].T
+        if kernel == "rbf":
+            between = np.exp(-0.125 * np.square(x[rows][:, None] - x[rows]).sum(axis=2))
+        inside = model.decision_function(x[rows])
+        got = left_out(between, model.dual_coef_[0], inside, np.full(len(rows), cost))
+        for row, said, own in zip(rows, got, inside, strict=True):
+            rest = np.arange(60) != row
+            other = SVC(C=cost, kernel=kernel, gamma=0.125, tol=1e-7).fit(x[rest], y[rest])
+            want = other.decision_function(x[row : row + 1])[0]
+            gap.append(abs(said - want))
+            naive.append(abs(own - want))
+    assert np.mean(gap) < share * np.mean(naive)
 
 
 def test_probabilities_are_calibrated_where_decisions_on_own_rows_are_too_sure():

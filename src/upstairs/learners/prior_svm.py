@@ -25,6 +25,7 @@ from upstairs.learners.svm_arguments import EQUAL, as_numbers, check_arguments
 from upstairs.outer.trials import Settings, check_cv
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
+from upstairs.tasks.table import Table
 
 __all__ = ["FAMILY", "PriorSVC", "PriorSVR"]
 
@@ -75,7 +76,8 @@ class SvmEstimator(PriorEstimator, abc.ABC):
             If an argument is out of range.
         """
         check_arguments(self._explicit())
-        check_cv(self.cv)
+        if self.guard or self.trials != 1:
+            check_cv(self.cv)
         if not isinstance(self.trials, int) or isinstance(self.trials, bool) or self.trials < 1:
             raise ValueError(f"trials must be a whole number of at least 1, but is {self.trials!r}.")
         weight = None
@@ -166,7 +168,7 @@ class SvmEstimator(PriorEstimator, abc.ABC):
             y,
             self._kind,
             trials=self.trials,
-            cv=self.cv,
+            cv=self.cv if self.guard or self.trials != 1 else 3,
             guard=self.guard,
             seed=self.random_state,
             allowed=lambda settings: _agrees(settings, given),
@@ -184,6 +186,9 @@ class SvmEstimator(PriorEstimator, abc.ABC):
         """Fit on columns that are encoded by these rows."""
         self._check_prior()
         X, y = self._checked(X, y)
+        if weight is not None:  # rows that weigh nothing are not there
+            there = np.flatnonzero(weight > 0)
+            X, y, weight = X.take(there) if isinstance(X, Table) else X[there], y[there], weight[there]
         self.trials_ = ()
         if self._kind == "classification" and len(np.unique(y)) == 1:
             self._targets(y, self._situation_without_prior())  # says what is missing
@@ -220,7 +225,7 @@ class SvmEstimator(PriorEstimator, abc.ABC):
         targets = self._targets(y, situation)
         rule = SupportVectors(self._kind)
         ways = 0 if self._kind == "regression" else len(np.unique(targets))
-        params = rule.own_params(np.zeros((0, X.shape[1])), targets, ways)
+        params = rule.own_params(np.zeros((0, X.shape[1])), targets[:0], ways)
         params = rule.override(params, situation.settings)
         state = machine(params, X, targets, weight, self._kind)
         adapted = Adapted(rule, params, {name: array[None] for name, array in state.items()}, X.shape[0], False)
@@ -381,7 +386,8 @@ class PriorSVC(SvmEstimator, RuleClassifier):
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " row"]:
         """Return the label of every row, by `decision_function` (class weights count)."""
-        return self.classes_[_asked(self, X, "decide")[0].argmax(axis=1)]
+        best = _asked(self, X, "decide")[0].argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "row way"]:
         """Class probabilities (class weights do not count), in the order of ``classes_``."""

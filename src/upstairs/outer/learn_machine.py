@@ -38,6 +38,8 @@ __all__ = [
 STEPS, RATE, BATCH, QUERIES = 400, 0.03, 16, 30
 FEWEST_TO_TUNE = 15
 """With fewer tasks the second step, unless it is asked for, learns more about them than about new ones."""
+LEVEL = 1.0
+"""Standard deviation of the level of one of several classes against the others, in log odds."""
 _BETTER = 0.995
 """A form with more to it is used if its loss on held-out tasks is at most so much of that of a simpler one."""
 _CHANGES = ("lift", "spread", "level")
@@ -365,6 +367,10 @@ def _expectations(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if "noise" in params:
         found["noise"] = np.asarray(params["noise"][0])
         mean, factor = mean[None], factor[None]
+    if len(mean) > 1:  # a class against all others has a level of its own, which scores of classes together have not
+        level = np.zeros((*factor.shape[:2], 1))
+        level[:, 0] = LEVEL
+        factor = np.concatenate([factor, level], axis=2)
     return found | {"mean": mean, "factor": factor}
 
 
@@ -399,7 +405,10 @@ def _start(rule: TracedMachine, told: _Told, expected: Mapping[str, np.ndarray],
         mean[latent, 1 + told.features + latent] = 1.0
         begin = 1 + told.features + latents + latent * told.rank
         factor[latent, begin : begin + told.rank] = np.eye(told.rank)
-    found = {"mean": mean, "factor": factor, "level": np.zeros(())}
+    level = (
+        2.0 / latents - 1.0 if latents > 1 else 0.0
+    )  # what one class against the others says of no row in particular
+    found = {"mean": mean, "factor": factor, "level": np.asarray(level)}
     if rule.ways == 0:
         noise = np.log(expected["noise"])
         found |= {"cost": np.array([-noise]), "noise": noise, "epsilon": np.asarray(np.log(0.02)) + 0.5 * noise}

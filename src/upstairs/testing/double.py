@@ -32,7 +32,7 @@ _SOME: Key = (2, (0, 1))
 
 @final
 class PriorShelf:
-    """Priors by number of columns and labels; one that is missing is learned from 24 tiny tasks and kept.
+    """Priors by number of columns and labels; one that is missing is learned from some tiny tasks and kept.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ class PriorShelf:
         What learns the priors; it is never changed.
     kind : {"regression", "shared", "own"}
         What the tasks' targets are.
+    tasks : int
+        How many.
 
     Examples
     --------
@@ -51,9 +53,10 @@ class PriorShelf:
     True
     """
 
-    def __init__(self, meta: MetaLearner, kind: Literal["regression", "shared", "own"]) -> None:
+    def __init__(self, meta: MetaLearner, kind: Literal["regression", "shared", "own"], tasks: int = 24) -> None:
         self.meta = meta
         self.kind = kind
+        self.tasks = tasks
         self._priors: dict[Key, Prior] = {}
 
     def __getitem__(self, key: Key) -> Prior:
@@ -61,7 +64,7 @@ class PriorShelf:
         if self.kind != "shared":
             labels = ()
         if (columns, labels) not in self._priors:
-            tasks = _tiny_tasks(columns, labels, self.kind)
+            tasks = _tiny_tasks(columns, labels, self.kind, self.tasks)
             self._priors[columns, labels] = clone(self.meta).meta_fit(tasks[1:], validation=tasks[:1]).prior_
         return self._priors[columns, labels]
 
@@ -177,7 +180,7 @@ def _key(X: Any, y: Any, classifier: bool) -> Key | None:
     return shape[1], tuple(np.unique(labels).tolist())
 
 
-def _tiny_tasks(columns: int, labels: tuple[Any, ...], kind: str, tasks: int = 24, rows: int = 12) -> TaskSet:
+def _tiny_tasks(columns: int, labels: tuple[Any, ...], kind: str, tasks: int, rows: int = 12) -> TaskSet:
     """Tasks that share columns and labels only: a random line each, or classes around random centres."""
     rng = np.random.default_rng(columns)
     ways = {"regression": 1, "own": 3}.get(kind, max(2, len(labels)))
