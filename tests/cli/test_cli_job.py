@@ -54,6 +54,18 @@ def test_fit_by_gradients(folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "there is to be none (--net)" in capsys.readouterr().err
 
 
+def test_fit_a_machine(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", str(folder / "train.csv"), "--task", "shop", "--target", "revenue", "--learner", "svm"]
+    assert main([*words, "--prior-mean", "linear", "--steps", "20", "--out", str(tmp_path / "p")]) == 0
+    assert main(["inspect", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    assert "Forms of expectation" in shown
+    assert "kernel linear + rbf" in shown
+    assert isinstance(up.load(tmp_path / "p"), up.MetaSVM)
+    assert main([*words, "--method", "maml", "--out", str(tmp_path / "q")]) != 0
+    assert "--method is for --learner neural-network" in capsys.readouterr().err
+
+
 def test_fit_a_descent(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit", str(folder / "train.csv"), "--task", "shop", "--target", "revenue", "--learner", "gradient-descent"]
     assert main([*words, "--steps", "10", "--out", str(tmp_path / "p")]) == 0

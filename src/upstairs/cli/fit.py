@@ -28,6 +28,7 @@ class Learner(StrEnum):
 
     neural_network = "neural-network"
     gradient_descent = "gradient-descent"
+    svm = "svm"
 
 
 class Net(StrEnum):
@@ -97,6 +98,7 @@ def fit(
     from contextlib import nullcontext
 
     from upstairs.cli.common import check_out, read_tasks, say, show, split_names, working
+    from upstairs.cli.inspect import chosen
     from upstairs.learners.registry import save
     from upstairs.outer.training import Training
 
@@ -108,6 +110,10 @@ def fit(
     known = tasks[0].columns
     codes = split_names(categorical, known if isinstance(known, tuple) else ())
     descent = learner is Learner.gradient_descent
+    if learner is not Learner.neural_network and method != "auto":
+        raise ValueError("--method is for --learner neural-network; leave it out.")
+    if learner is Learner.svm and net is not Net.auto:
+        raise ValueError("--net is not for --learner svm; leave it out.")
     if descent and (method != "auto" or prior_mean is not PriorMean.auto):
         raise ValueError("--method and --prior-mean are for --learner neural-network; leave them out.")
     gradients = (
@@ -122,6 +128,17 @@ def fit(
 
         meta = MetaGradientDescent(
             model="mlp" if net is Net.mlp else "linear",
+            training=training,
+            shots=span,
+            categorical=tuple(codes),
+            guard=guard,
+            random_state=seed,
+        )
+    elif learner is Learner.svm:
+        from upstairs.learners.svm import MetaSVM
+
+        meta = MetaSVM(
+            prior_mean=prior_mean.value,
             training=training,
             shots=span,
             categorical=tuple(codes),
@@ -148,7 +165,7 @@ def fit(
         f"Learned from {len(tasks)} tasks, {int(tasks.rows.sum())} rows: {tasks.kind}"
         + (f", {tasks.labels} labels" if tasks.labels else "")
         + ".",
-        f"Chosen: {meta.prior_.settings['choice']}.",
+        f"Chosen: {chosen(meta.prior_)}.",
         f"Prior {meta.prior_.hash[:8]} is in {out}",
     )
     say(f"Next: upstairs adapt {out} NEW_FILE --target {target} --out model/")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["inspect"]
+__all__ = ["chosen", "inspect"]
 
 BEST = 5
 """Looks at held-out tasks that are shown of a training run."""
@@ -42,16 +42,22 @@ def inspect(
     if prior is None:
         show("It was learned without a prior.")
     else:
-        show(plain_table(("its prior", ""), _prior_lines(prior)), "", f"Chosen: {_chosen(prior)}.")
-    if is_prior and prior.family == "tuner":
+        show(plain_table(("its prior", ""), _prior_lines(prior)), "", f"Chosen: {chosen(prior)}.")
+    if is_prior and "experience" in prior.settings:
         show(*_settings_lines(found.experience_, largest, plain_table))
     elif is_prior:
         report = list(prior.settings.get("report", []))
-        if report and "best_step" in prior.settings["outer"]:
+        kernels = prior.settings.get("outer", {}).get("kernels", [])
+        if kernels:
+            show("", "Forms of expectation, on tasks that they had not seen:", candidate_table(report))
+            show("", "Kernels around them, on tasks that they had not seen:", candidate_table(kernels))
+        elif report and "best_step" in prior.settings["outer"]:
             best = sorted(report, key=lambda entry: entry["loss"])[:BEST]
             show("", f"Best of {len(report)} looks at held-out tasks:", candidate_table(best))
         elif report:
             show("", "Candidates, on tasks that they had not seen:", candidate_table(report))
+        if "params/map" in prior.arrays and prior.arrays["params/map"].ndim == 1:
+            show(*_scales(found, largest, plain_table))
         if prior.settings["rule"] == "bayesian-linear":
             show(*_weights(prior, largest, weight_table))
     sizes = [(name, " x ".join(map(str, array.shape)) or "1", str(array.dtype)) for name, array in arrays.items()]
@@ -67,7 +73,7 @@ def _prior_lines(prior: Any) -> list[tuple[str, str]]:
     settings = prior.settings
     if settings["kind"] == "loss":
         return _loss_lines(prior)
-    if prior.family == "tuner":
+    if "experience" in settings:
         return _tuner_lines(prior)
     columns = [
         column["name"] + (" (category)" if column["kind"] == "category" else "")
@@ -122,9 +128,21 @@ def _tuner_lines(prior: Any) -> list[tuple[str, str]]:
     return lines + ([("date", said["date"])] if "date" in said else [])
 
 
-def _chosen(prior: Any) -> str:
+def chosen(prior: Any) -> str:
+    """Say why a prior has the form that it has."""
     choice = prior.settings["choice"]
-    return str(choice["reason"] if prior.family == "tuner" else choice)
+    return str(choice["reason"] if "experience" in prior.settings else choice)
+
+
+def _scales(meta: Any, largest: int, plain_table: Any) -> list[Any]:
+    """Name the features that the kernel looks at most finely."""
+    scales = sorted(meta.feature_scales_.items(), key=lambda entry: -entry[1])[:largest]
+    rows = [(name, f"{value:.3f}") for name, value in scales]
+    return [
+        "",
+        "Finest scales of the kernel (a standard deviation of the column is so many widths):",
+        plain_table(("feature", "scale"), rows),
+    ]
 
 
 def _settings_lines(table: Any, largest: int, plain_table: Any) -> list[Any]:
@@ -178,6 +196,8 @@ def _model_lines(model: Any) -> list[tuple[str, str]]:
     ]
     if adapted.reason:
         lines.append(("guard", adapted.reason))
+    if getattr(model, "settings_", None):
+        lines.append(("settings", ", ".join(f"{name}={value}" for name, value in model.settings_.items())))
     if hasattr(model, "classes_"):
         lines.append(("classes", _some([str(label) for label in model.classes_])))
     return lines

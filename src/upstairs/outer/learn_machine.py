@@ -181,7 +181,8 @@ def learn_machine(
     settings = _described(form, outcome)
     folds = [(_joined(_expectations(params), told_by, form), tasks) for params, tasks in choice.folds]
     settings["expectations"] = choice.settings
-    return LearnedMachine(_joined(expected, told_by, form), settings, choice.report + report, reason, folds)
+    settings["kernels"] = report
+    return LearnedMachine(_joined(expected, told_by, form), settings, choice.report, reason, folds)
 
 
 def learn_own_machine(
@@ -256,7 +257,8 @@ def learn_own_machine(
         {"name": f"{entry['metric']} distances, pull {entry['pull']:g}", "loss": entry["log_loss"]}
         for entry in choice.report
     ]
-    return LearnedMachine(params, settings, described + report, reason, [(joined(transform), np.flatnonzero(out))])
+    settings["kernels"] = report
+    return LearnedMachine(params, settings, described, reason, [(joined(transform), np.flatnonzero(out))])
 
 
 def relearn_machine(
@@ -348,9 +350,10 @@ def _trained(form: Form) -> tuple[str, ...]:
 
 def _best(found: Sequence[tuple[Form, Outcome]]) -> tuple[Form, Outcome, list[dict[str, Any]]]:
     """The simplest form that no other clearly beats on held-out tasks."""
-    report = [
-        {"name": f"kernel {form.name}", "loss": outcome.best_loss, "step": outcome.best_step} for form, outcome in found
-    ]
+    report: list[dict[str, Any]] = []
+    for form, outcome in found:
+        told = {} if outcome.best_loss is None else {"loss": float(outcome.best_loss)}
+        report.append({"name": f"kernel {form.name}", **told, "step": outcome.best_step})
     form, outcome = found[0]
     for other, reached in found[1:]:
         if reached.best_loss is None or outcome.best_loss is None:
