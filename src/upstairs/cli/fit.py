@@ -110,12 +110,12 @@ def fit(
     known = tasks[0].columns
     codes = split_names(categorical, known if isinstance(known, tuple) else ())
     descent = learner is Learner.gradient_descent
-    if learner is not Learner.neural_network and method != "auto":
-        raise ValueError("--method is for --learner neural-network; leave it out.")
     if learner is Learner.svm and net is not Net.auto:
         raise ValueError("--net is not for --learner svm; leave it out.")
     if descent and (method != "auto" or prior_mean is not PriorMean.auto):
         raise ValueError("--method and --prior-mean are for --learner neural-network; leave them out.")
+    if learner is Learner.svm and method != "auto":
+        raise ValueError("--method is for --learner neural-network; leave it out.")
     gradients = (
         descent or method not in ("auto", "bayesian-linear", "prototype") or (method == "prototype" and net is Net.mlp)
     )
