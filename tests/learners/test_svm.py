@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
 import upstairs as up
+from upstairs.inner import prior_machine
 from upstairs.outer.experience import Experience
 
 FEATURES = [1, 4, 9]
@@ -177,6 +178,8 @@ def test_many_rows_end_soon():
     with pytest.warns(up.ApproximationWarning, match="30000 rows are more than 20000"):
         model = up.PriorSVC(C=10.0).fit(X, y)
     assert model.score(X[:2000], y[:2000]) > 0.95
+    with pytest.raises(up.PriorMismatchError, match="update needs the support vectors"):
+        model.update(X[:9], y[:9])
     assert time.perf_counter() - start < 30.0
 
 
@@ -287,6 +290,17 @@ def test_no_rows_and_more_rows(smooth):
     grown = smooth.adapt(X[:20], y[:20]).update(X[20:], y[20:])
     assert_allclose(grown.predict(X), smooth.adapt(X, y).predict(X), rtol=1e-8)
     assert (grown.predict(X, return_std=True)[1] > 0).all()
+
+
+def test_more_rows_than_a_prior_needs_are_thinned_out(smooth, monkeypatch):
+    monkeypatch.setattr(prior_machine, "MOST_ROWS", 150)
+    X, y = rows(2000, 400)
+    with pytest.warns(up.ApproximationWarning, match="400 rows are more than 150"):
+        model = smooth.adapt(X, y)
+    assert model.score(X, y) > smooth.adapt(X[:40], y[:40]).score(X, y)
+    assert len(model.adapted_.state["y"][0]) == 150
+    with pytest.warns(up.ApproximationWarning):
+        smooth.adapt(X[:140], y[:140]).update(X[140:], y[140:])
 
 
 def test_learned_kernels_are_not_overridden(smooth):

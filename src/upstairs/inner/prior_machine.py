@@ -10,6 +10,7 @@ References
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
@@ -17,6 +18,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
+from upstairs.errors import ApproximationWarning
 from upstairs.inner.columns import features
 from upstairs.inner.learned_kernel import curved_between, is_curved, kernel_of_rows, squares_of
 from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, Rows, State
@@ -24,6 +26,8 @@ from upstairs.inner.squared_hinge import matrix_on, solve_squared
 
 __all__ = ["PriorMachine"]
 
+MOST_ROWS = 2000
+"""Of a task with more rows so many are drawn: the work grows with their third power, and the prior says the rest."""
 _FAR = -1e9
 """Decision for a class of a task's own that has no support row."""
 
@@ -109,6 +113,8 @@ class PriorMachine(AdaptationRule):
         return -state["objective"] / np.maximum(support.counts, 1)
 
     def _adapted(self, params: Params, support: Rows, active: np.ndarray | None) -> State:
+        if support.y.shape[1] > MOST_ROWS:
+            support, active = _thinned(support), None
         latents = _latents(self, params, support)
         tasks, rows = support.y.shape
         phi = features(params, support.x, support.mask)
@@ -171,6 +177,32 @@ class PriorMachine(AdaptationRule):
         cross = kernel_of_rows(params, kept, phi, np)[:, 0]
         inside = squares_of(params, phi, np)[:, 0]
         return np.maximum(inside - np.square(state["half"] @ cross).sum(axis=1), 0.0)
+
+
+def _thinned(support: Rows) -> Rows:
+    """Some rows of every task that has too many, each of which then counts for several."""
+    most = int(support.counts.max())
+    if most > MOST_ROWS:
+        warnings.warn(
+            f"{most} rows are more than {MOST_ROWS}: so many of them, drawn at random, stand for all.",
+            ApproximationWarning,
+            stacklevel=2,
+        )
+    width = min(most, MOST_ROWS)
+    pick = np.stack([_some(mask, width) for mask in support.mask])
+    weight = np.ones(support.y.shape) if support.weight is None else support.weight
+    weight = weight * np.maximum(support.counts / width, 1.0)[:, None]
+    x = np.take_along_axis(support.x, pick[..., None], axis=1)
+    y, mask, weight = (np.take_along_axis(array, pick, axis=1) for array in (support.y, support.mask, weight))
+    return Rows(x, y, mask, weight)
+
+
+def _some(mask: np.ndarray, width: int) -> np.ndarray:
+    """Real rows first, as many as there is room for."""
+    real = np.flatnonzero(mask)
+    if len(real) > width:
+        return np.sort(np.random.default_rng(0).choice(real, width, replace=False))
+    return np.concatenate([real, np.flatnonzero(~mask)[: width - len(real)]])
 
 
 def _latents(rule: PriorMachine, params: Params, support: Rows) -> int:

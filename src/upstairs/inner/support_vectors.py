@@ -215,7 +215,8 @@ def _classification(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -
         held = np.zeros(0, dtype=np.int64)
     else:
         vectors, coef, intercept, held = _solved(params, x, y, weight, ways, pairs)
-    found = {"vectors": vectors, "label": y[held], "coef": coef, "intercept": intercept}
+    label = y[held] if len(held) else np.full(coef.shape[0], np.nan)  # landmarks of an approximation are nobody's rows
+    found = {"vectors": vectors, "label": label, "coef": coef, "intercept": intercept}
     slope, shift = np.zeros(len(pairs)), np.zeros(len(pairs))
     counts = np.bincount(y, minlength=ways)
     for number, said in enumerate(_said_of_pairs(params, x, y, bound, found, held)):
@@ -309,7 +310,7 @@ def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> di
         vectors, coef, intercept = approximate_machine(params, x, y[:, None], bound, epsilon=float(params["epsilon"]))
         rest = y - pair_scores(params, {"vectors": vectors, "coef": coef, "intercept": intercept}, x)[:, 0]
         noise = np.square(rest).mean()
-        found = {"vectors": vectors, "label": np.zeros(0), "coef": coef, "intercept": intercept}
+        found = {"vectors": vectors, "label": np.full(len(vectors), np.nan), "coef": coef, "intercept": intercept}
         return found | {"noise": np.maximum(noise, 1e-12)}
     model = SVR(C=float(params["cost"]), epsilon=float(params["epsilon"]), **_libsvm(params, x))
     sorting = np.lexsort([y, _key(x)])

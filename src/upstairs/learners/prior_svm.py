@@ -112,9 +112,9 @@ class SvmEstimator(PriorEstimator, abc.ABC):
         if adapted.rule.updates:
             self.adapted_ = more_rows(adapted, rows, targets)
             return self
-        if "label" not in adapted.state:
+        if np.isnan(adapted.state.get("label", np.full(1, np.nan))).any():
             raise PriorMismatchError(
-                "update needs the support vectors, which models of sparse rows do not keep; fit again."
+                "update needs the support vectors, which models of sparse or of very many rows do not keep; fit again."
             )
         kept, labels = adapted.state["vectors"][0], adapted.state["label"][0]
         x = np.concatenate([kept, rows])
