@@ -188,8 +188,8 @@ class PriorEstimator(BaseEstimator, abc.ABC):
                 f"prior was learned on {prior.settings['kind']} tasks, but {type(self).__name__} is for {self._kind}."
             )
 
-    def _prior_read(self) -> Prior | None:
-        """Return the prior itself, where the argument may name one."""
+    def _prior_read(self) -> Any:
+        """Return the prior itself, where the argument may name one; checked in `_check_prior`."""
         return self.prior
 
     def _checked(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:

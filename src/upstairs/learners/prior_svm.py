@@ -139,7 +139,7 @@ class SvmEstimator(PriorEstimator, abc.ABC):
     def _explicit(self) -> dict[str, Any]:
         """Arguments that are settings of the machine."""
 
-    def _prior_read(self) -> Prior | None:
+    def _prior_read(self) -> Any:
         if isinstance(self.prior, str):
             if self.prior != TABULAR:
                 raise PriorMismatchError(
