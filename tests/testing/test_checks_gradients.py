@@ -22,7 +22,7 @@ CASES = [
     *cases_for(LONG, ["own"], tolerance=SINGLE, expected_failures=FIXED),
     *cases_for(up.MetaNeuralNetwork("prototype", net=NET, training=up.Training(steps=300)), ["own"], tolerance=SINGLE),
     *cases_for(
-        up.MetaNeuralNetwork(net=NET),
+        up.MetaNeuralNetwork(net=NET, training=up.Training(steps=1000)),
         ["regression"],
         setting=("prior_weight", 4.0),
         bad_setting=("prior_weight", -1.0),

@@ -90,7 +90,7 @@ class MetaSVM(MetaLearner):
     --------
     >>> import upstairs as up
     >>> family = up.tasks.synthetic.SharedSubspace()
-    >>> meta = MetaSVM(kernel="linear", training=up.Training(steps=5)).meta_fit(family.sample(30, 20, random_state=0))
+    >>> meta = MetaSVM(kernel="linear", prior_mean="linear").meta_fit(family.sample(12, 20, random_state=0))
     >>> task = family.sample(1, 30, random_state=1)[0]
     >>> model = meta.adapt(task.X[:5], task.y[:5])
     >>> plain = meta.plain_learner("regression").fit(task.X[:5], task.y[:5])
