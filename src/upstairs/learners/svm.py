@@ -12,8 +12,9 @@ from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
 from upstairs.learners.learn import Plan, shot_range
 from upstairs.learners.learn_svm import forms_of, learn_machines, learn_machines_on
 from upstairs.learners.meta import MetaLearner
-from upstairs.learners.prior_svm import FAMILY, PriorSVC, PriorSVR
+from upstairs.learners.prior_svm import PriorSVC, PriorSVR
 from upstairs.learners.rules import MACHINE
+from upstairs.learners.svm_estimator import FAMILY
 from upstairs.learners.svm_experience import learned_slope, svm_prior
 from upstairs.learners.svm_settings import GRID
 from upstairs.learners.tuner import MetaTuner

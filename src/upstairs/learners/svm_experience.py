@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from upstairs.inner.support_vectors import SupportVectors
-from upstairs.learners.prior_svm import FAMILY
 from upstairs.learners.svm_arguments import as_numbers
+from upstairs.learners.svm_estimator import FAMILY
 from upstairs.learners.tuner_prior import recommender_of
 from upstairs.outer.recommend import group_folds
 from upstairs.outer.svm_slope import Split, learn_slope
