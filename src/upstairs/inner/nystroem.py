@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from upstairs.inner.svm_kernel import KERNELS, kernel_between
+from upstairs.inner.svm_kernel import KERNELS, dense, kernel_between
 
 __all__ = ["approximate_machine"]
 
@@ -58,11 +58,11 @@ def approximate_machine(
     """
     rows = x.shape[0]
     if KERNELS[int(params["kernel"])] == "linear" and x.shape[1] <= LANDMARKS:
-        z, vectors, back = _dense(x), np.eye(x.shape[1]), np.eye(x.shape[1])
+        z, vectors, back = dense(x), np.eye(x.shape[1]), np.eye(x.shape[1])
     else:
         count = int(min(LANDMARKS, max(50, _CELLS // rows), rows))
         chosen = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
-        vectors = _dense(x[chosen])
+        vectors = dense(x[chosen])
         value, vector = np.linalg.eigh(kernel_between(params, vectors, vectors))
         keep = value > 1e-10 * max(float(value[-1]), 1e-300)
         back = vector[:, keep] / np.sqrt(value[keep])
@@ -119,7 +119,3 @@ def newton(
         if done:
             break
     return weights[:-1], float(weights[-1])
-
-
-def _dense(x: Any) -> np.ndarray:
-    return x.toarray() if hasattr(x, "toarray") else np.asarray(x)

@@ -23,7 +23,7 @@ from upstairs.inner.coupling import coupled, pairs_of
 from upstairs.inner.left_out import left_out, slope_of
 from upstairs.inner.nystroem import approximate_machine
 from upstairs.inner.rule import Categorical, Gaussian, Params, PlainRule, Rows, State, log_density
-from upstairs.inner.svm_kernel import KERNELS, kernel_between, middle_distance
+from upstairs.inner.svm_kernel import KERNELS, dense, kernel_between, middle_distance
 
 __all__ = ["MOST_ROWS", "SLOPE", "Pair", "SupportVectors", "machine", "pair_scores", "said_of_rows"]
 
@@ -64,12 +64,12 @@ def machine(params: Params, x: Any, y: np.ndarray, weight: np.ndarray | None, ki
         ``slope`` and ``shift`` (output,) or ``noise`` (). Sparse rows have one vector an output and no labels.
     """
     weight = np.ones(len(y)) if weight is None else weight
-    if kind == "classification":
-        costs = _class_costs(params, y, int(y.max(initial=0)) + 1)
-        params = {name: value for name, value in params.items() if name != "balanced"} | {"class_cost": costs}
-    found = _regression(params, x, y, weight) if kind == "regression" else _classification(params, x, y, weight)
+    regression = kind == "regression"
+    found = (
+        _regression(params, x, y, weight) if regression else _classification(_with_costs(params, y), x, y, weight)[0]
+    )
     if hasattr(found["vectors"], "toarray"):
-        found["vectors"], found["coef"] = _dense(found["vectors"].T @ found["coef"]).T, np.eye(len(found["intercept"]))
+        found["vectors"], found["coef"] = dense(found["vectors"].T @ found["coef"]).T, np.eye(len(found["intercept"]))
         del found["label"]
     return {name: np.asarray(array, np.float64) for name, array in found.items()}
 
@@ -134,8 +134,8 @@ class SupportVectors(PlainRule):
             new["balanced"] = np.ones(())
         given = {int(name[6:]): value for name, value in settings.items() if name.startswith("class ")}
         if given:
-            most = max(len(new["class_cost"]), max(given) + 1)
-            new["class_cost"] = np.array([given.get(k, 1.0) for k in range(most)])
+            known = dict(enumerate(new["class_cost"].tolist())) | given
+            new["class_cost"] = np.array([known.get(k, 1.0) for k in range(max(known) + 1)])
         return new
 
     def adapt(self, params: Params, support: Rows) -> State:
@@ -182,15 +182,15 @@ class SupportVectors(PlainRule):
         return each.sum(axis=1) / np.maximum(support.counts, 1)
 
 
-def _class_costs(params: Params, y: np.ndarray, seen: int) -> Float[np.ndarray, " way"]:
-    """Cost of every class, relative to the cost of all."""
+def _with_costs(params: Params, y: np.ndarray) -> Params:
+    """Params with a cost for every class there is, relative to the cost of all."""
     known = params["class_cost"]
-    found = np.ones(max(len(known), seen, 2))
+    found = np.ones(max(len(known), int(y.max(initial=0)) + 1, 2))
     found[: len(known)] = known
     if "balanced" in params:
         counts = np.bincount(y, minlength=len(found))
         found = found * len(y) / (np.maximum(counts, 1) * max(int((counts > 0).sum()), 1))
-    return found
+    return dict(params) | {"class_cost": found}
 
 
 def _ways_of(pairs: int) -> int:
@@ -205,7 +205,10 @@ class Pair(NamedTuple):
     weight: Float[np.ndarray, " row"]
 
 
-def _classification(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
+def _classification(
+    params: Params, x: Any, y: np.ndarray, weight: np.ndarray
+) -> tuple[dict[str, Any], list[Pair | None]]:
+    """State of the machine, and what rows say about every pair."""
     ways = len(params["class_cost"])
     pairs = pairs_of(ways)
     bound = float(params["cost"]) * params["class_cost"][y] * weight if len(y) else np.zeros(0)
@@ -219,7 +222,8 @@ def _classification(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -
     found = {"vectors": vectors, "label": label, "coef": coef, "intercept": intercept}
     slope, shift = np.zeros(len(pairs)), np.zeros(len(pairs))
     counts = np.bincount(y, minlength=ways)
-    for number, said in enumerate(_said_of_pairs(params, x, y, bound, found, held)):
+    every = list(_said_of_pairs(params, x, y, bound, found, held))
+    for number, said in enumerate(every):
         i, j = pairs[number]
         if said is None:  # nothing to compare: what is seen is likelier
             shift[number] = np.log((counts[i] + 0.5) / (counts[j] + 0.5))
@@ -227,7 +231,7 @@ def _classification(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -
         else:
             shift[number] = np.log(params["class_cost"][j] / params["class_cost"][i])
             slope[number] = slope_of(said.margin, said.shift, said.weight, *params["slope"].tolist())
-    return found | {"slope": slope, "shift": shift}
+    return found | {"slope": slope, "shift": shift}, every
 
 
 def _said_of_pairs(
@@ -258,12 +262,7 @@ def _said_of_pairs(
 
 def said_of_rows(params: Params, x: np.ndarray, y: np.ndarray) -> tuple[State, list[Pair | None]]:
     """Fit rows, and return the state and what they say about every pair: what slopes are learned from."""
-    costs = _class_costs(params, y, int(y.max(initial=0)) + 1)
-    params = {name: value for name, value in params.items() if name != "balanced"} | {"class_cost": costs}
-    state = machine(params, x, y, None, "classification")
-    bound = float(params["cost"]) * params["class_cost"][y]
-    held = _solved(params, x, y, np.ones(len(y)), len(params["class_cost"]), pairs_of(len(params["class_cost"])))[3]
-    return state, list(_said_of_pairs(params, x, y, bound, state, held))
+    return _classification(_with_costs(params, y), x, y, np.ones(len(y)))
 
 
 def _solved(
@@ -282,7 +281,7 @@ def _solved(
     _quietly(model, x[order], rank[y[order]], (params["class_cost"][y] * weight)[order])
     held = order[model.support_]
     coef = np.zeros((len(held), len(pairs)))
-    owner, dual = y[held], _dense(model.dual_coef_)
+    owner, dual = y[held], dense(model.dual_coef_)
     places = {(int(i), int(j)): number for number, (i, j) in enumerate(pairs_of(len(present)))}
     for number, (i, j) in enumerate(pairs):
         if rank[i] < 0 or rank[j] < 0:
@@ -318,7 +317,7 @@ def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> di
     held = sorting[model.support_]
     order = np.argsort(held)
     held = held[order]
-    coef, intercept = _dense(model.dual_coef_).T[order], np.array(model.intercept_)
+    coef, intercept = dense(model.dual_coef_).T[order], np.array(model.intercept_)
     vectors = x[held]
     if len(held) <= _MOST_VECTORS:
         between = kernel_between(params, vectors, vectors)
@@ -375,7 +374,3 @@ def _blocks(x: Any, vectors: Any) -> Iterator[Any]:
     step = max(1, _BLOCK // max(1, *vectors.shape))
     for start in range(0, x.shape[0], step):
         yield x[start : start + step]
-
-
-def _dense(array: Any) -> np.ndarray:
-    return array.toarray() if hasattr(array, "toarray") else np.asarray(array)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["KERNELS", "kernel_between", "middle_distance"]
+__all__ = ["KERNELS", "dense", "kernel_between", "middle_distance"]
 
 KERNELS = ("linear", "rbf", "poly")
 _LOOKED_AT = 256
@@ -28,8 +28,7 @@ def kernel_between(params: Mapping[str, np.ndarray], a: Any, b: Any) -> Float[np
     >>> kernel_between(params, np.zeros((1, 2)), np.ones((1, 2))).round(4)
     array([[0.3679]])
     """
-    product = a @ b.T
-    product = product.toarray() if hasattr(product, "toarray") else np.asarray(product)
+    product = dense(a @ b.T)
     name = KERNELS[int(params["kernel"])]
     if name == "linear":
         return product
@@ -56,6 +55,11 @@ def middle_distance(x: Float[np.ndarray, "row feature"]) -> float:
     np.fill_diagonal(apart, 0.0)
     apart = apart[apart > 1e-9 * max(float(size.max(initial=0.0)), 1e-300)]
     return float(np.median(apart)) if len(apart) else 1.0
+
+
+def dense(array: Any) -> np.ndarray:
+    """Return an array, sparse or not, as a dense one."""
+    return array.toarray() if hasattr(array, "toarray") else np.asarray(array)
 
 
 def _squares(a: Any) -> Float[np.ndarray, " row"]:

@@ -59,7 +59,8 @@ class MetaSVM(MetaLearner):
     prior_mean : {"auto", "linear", "ridge", "boosting"}
         Same columns: what the prior decision function is made of, as for `MetaNeuralNetwork`.
     training : Training, optional
-        Same columns: steps, rates, progress bar and checkpoints of what is learned by gradient through solved machines.
+        Same columns: steps, rates, progress bar and checkpoints of what is learned by gradient through solved machines. None:
+        a few hundred steps; with fewer than 15 tasks costs are not learned.
     shots : int or (int, int), optional
         Same columns: support rows that the prior is for (rows a class for labels of a task's own).
     ways : int, optional
@@ -167,6 +168,7 @@ class MetaSVM(MetaLearner):
             If the columns of the tasks differ and the same are asked for.
         """
         if isinstance(tasks, Experience):
+            self._check_arguments()
             kind: Kind = "regression" if tasks.measure in SCORES["regression"] else "classification"
             tuner = self._tuner(kind).set_params(measure=self.measure or tasks.measure)
             self.prior_ = svm_prior(tuner.meta_fit(tasks).prior_, None)
@@ -235,7 +237,7 @@ class MetaSVM(MetaLearner):
     def _learn(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
         self._check_arguments()
         if self._same(tasks):
-            plan, how = self._plan(), {"solver": self.solver, "n_jobs": max(1, self.n_jobs)}
+            plan, how = self._plan(), {"solver": self.solver, "n_jobs": self.n_jobs}
             prior, self.seen_ = learn_machines(tasks, validation, plan, self.kernel, self.scales, **how)  # type: ignore[arg-type]
             return prior
         if validation is not None:

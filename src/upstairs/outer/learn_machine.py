@@ -179,10 +179,10 @@ def learn_machine(
     told_by = {name: array for name, array in outcome.params.items() if name not in ("mean", "factor")}
     reason = f"{choice.reason}; kernel: {form.name}, {outcome.reason}; params of step {outcome.best_step}"
     settings = _described(form, outcome)
-    folds = [(_joined(_expectations(params), told_by, form), tasks) for params, tasks in choice.folds]
+    folds = [(_joined(_expectations(params), told_by), tasks) for params, tasks in choice.folds]
     settings["expectations"] = choice.settings
     settings["kernels"] = report
-    return LearnedMachine(_joined(expected, told_by, form), settings, choice.report, reason, folds)
+    return LearnedMachine(_joined(expected, told_by), settings, choice.report, reason, folds)
 
 
 def learn_own_machine(
@@ -408,9 +408,8 @@ def _start(rule: TracedMachine, told: _Told, expected: Mapping[str, np.ndarray],
         mean[latent, 1 + told.features + latent] = 1.0
         begin = 1 + told.features + latents + latent * told.rank
         factor[latent, begin : begin + told.rank] = np.eye(told.rank)
-    level = (
-        2.0 / latents - 1.0 if latents > 1 else 0.0
-    )  # what one class against the others says of no row in particular
+    # what one class against the others says of no row in particular
+    level = 2.0 / latents - 1.0 if latents > 1 else 0.0
     found = {"mean": mean, "factor": factor, "level": np.asarray(level)}
     if rule.ways == 0:
         noise = np.log(expected["noise"])
@@ -427,7 +426,7 @@ def _start(rule: TracedMachine, told: _Told, expected: Mapping[str, np.ndarray],
     return found
 
 
-def _joined(expected: Mapping[str, np.ndarray], told_by: Mapping[str, np.ndarray], form: Form) -> dict[str, np.ndarray]:
+def _joined(expected: Mapping[str, np.ndarray], told_by: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Put expectations and what was learned of the machine together, for raw features."""
     params = {name: np.asarray(value, np.float64) for name, value in told_by.items()}
     pooled = {name: array for name, array in expected.items() if name.startswith(("pooled/", "hidden/"))}
