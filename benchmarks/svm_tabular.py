@@ -30,7 +30,7 @@ from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.svm import SVC, SVR
 
 import upstairs as up
-from upstairs.learners.svm import LANDMARK_ROWS
+from upstairs.learners.by_experience import LANDMARK_ROWS
 from upstairs.learners.svm_experience import learned_slope, svm_prior
 from upstairs.learners.svm_settings import GRID
 from upstairs.outer.metafeatures import describe

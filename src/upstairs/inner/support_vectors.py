@@ -19,9 +19,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC, SVR
 
 from upstairs.errors import ApproximationWarning, UnsolvedWarning
+from upstairs.inner.class_costs import override_costs, with_costs
 from upstairs.inner.coupling import coupled, pairs_of
 from upstairs.inner.left_out import left_out, slope_of
 from upstairs.inner.nystroem import approximate_machine
+from upstairs.inner.row_order import row_key
 from upstairs.inner.rule import Categorical, Gaussian, Params, PlainRule, Rows, State, log_density
 from upstairs.inner.svm_kernel import KERNELS, dense, kernel_between, middle_distance
 
@@ -65,9 +67,7 @@ def machine(params: Params, x: Any, y: np.ndarray, weight: np.ndarray | None, ki
     """
     weight = np.ones(len(y)) if weight is None else weight
     regression = kind == "regression"
-    found = (
-        _regression(params, x, y, weight) if regression else _classification(_with_costs(params, y), x, y, weight)[0]
-    )
+    found = _regression(params, x, y, weight) if regression else _classification(with_costs(params, y), x, y, weight)[0]
     if hasattr(found["vectors"], "toarray"):
         found["vectors"], found["coef"] = dense(found["vectors"].T @ found["coef"]).T, np.eye(len(found["intercept"]))
         del found["label"]
@@ -130,13 +130,7 @@ class SupportVectors(PlainRule):
             elif name in ("slope mean", "slope spread"):
                 place = int(name == "slope spread")
                 new["slope"] = np.where(np.arange(2) == place, value, new["slope"])
-        if settings.get("balanced"):
-            new["balanced"] = np.ones(())
-        given = {int(name[6:]): value for name, value in settings.items() if name.startswith("class ")}
-        if given:
-            known = dict(enumerate(new["class_cost"].tolist())) | given
-            new["class_cost"] = np.array([known.get(k, 1.0) for k in range(max(known) + 1)])
-        return new
+        return override_costs(new, settings)
 
     def adapt(self, params: Params, support: Rows) -> State:
         """Fit every task; states are padded to the largest."""
@@ -180,17 +174,6 @@ class SupportVectors(PlainRule):
         state = self.adapt(params, support) if state is None else state
         each = np.where(support.mask, log_density(self.predict(params, state, support.x), support.y), 0.0)
         return each.sum(axis=1) / np.maximum(support.counts, 1)
-
-
-def _with_costs(params: Params, y: np.ndarray) -> Params:
-    """Params with a cost for every class there is, relative to the cost of all."""
-    known = params["class_cost"]
-    found = np.ones(max(len(known), int(y.max(initial=0)) + 1, 2))
-    found[: len(known)] = known
-    if "balanced" in params:
-        counts = np.bincount(y, minlength=len(found))
-        found = found * len(y) / (np.maximum(counts, 1) * max(int((counts > 0).sum()), 1))
-    return dict(params) | {"class_cost": found}
 
 
 def _ways_of(pairs: int) -> int:
@@ -262,7 +245,7 @@ def _said_of_pairs(
 
 def said_of_rows(params: Params, x: np.ndarray, y: np.ndarray) -> tuple[State, list[Pair | None]]:
     """Fit rows, and return the state and what they say about every pair: what slopes are learned from."""
-    return _classification(_with_costs(params, y), x, y, np.ones(len(y)))
+    return _classification(with_costs(params, y), x, y, np.ones(len(y)))
 
 
 def _solved(
@@ -272,7 +255,7 @@ def _solved(
     coef, intercept, present = np.zeros((0, len(pairs))), np.zeros(len(pairs)), np.unique(y)
     if len(present) < 2:
         return x[:0], coef, intercept, np.zeros(0, dtype=np.int64)
-    key = _key(x)
+    key = row_key(x)
     means = np.bincount(y, key, ways) / np.maximum(np.bincount(y, minlength=ways), 1)
     rank = np.full(ways, -1)
     rank[present[np.argsort(means[present], kind="stable")]] = np.arange(len(present))
@@ -295,11 +278,6 @@ def _solved(
     return x[held[back]], coef[back], intercept, held[back].astype(np.int64)
 
 
-def _key(x: Any) -> Float[np.ndarray, " row"]:
-    """A number that tells rows apart."""
-    return np.asarray(x @ np.cos(np.arange(x.shape[1], dtype=float))).ravel()
-
-
 def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
     bound = float(params["cost"]) * weight
     if len(y) == 0:
@@ -312,7 +290,7 @@ def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> di
         found = {"vectors": vectors, "label": np.full(len(vectors), np.nan), "coef": coef, "intercept": intercept}
         return found | {"noise": np.maximum(noise, 1e-12)}
     model = SVR(C=float(params["cost"]), epsilon=float(params["epsilon"]), **_libsvm(params, x))
-    sorting = np.lexsort([y, _key(x)])
+    sorting = np.lexsort([y, row_key(x)])
     _quietly(model, x[sorting], y[sorting], weight[sorting])
     held = sorting[model.support_]
     order = np.argsort(held)

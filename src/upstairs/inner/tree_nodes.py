@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-__all__ = ["LEAF", "NAMES", "TreeView", "ancestors", "depths", "descend", "leaves"]
+__all__ = ["LEAF", "NAMES", "TreeView", "ancestors", "depths", "descend", "leaves", "parents"]
 
 LEAF = -1
 NAMES = ("feature", "threshold", "left", "right")
@@ -83,6 +83,22 @@ def depths(tree: Mapping[str, np.ndarray]) -> Int[np.ndarray, " node"]:
         inner = layer[np.asarray(tree["feature"])[layer] >= 0]
         layer = np.concatenate([tree["left"][inner], tree["right"][inner]]).astype(np.intp)
         depth += 1
+    return found
+
+
+def parents(tree: Mapping[str, np.ndarray]) -> Int[np.ndarray, " node"]:
+    """Return the node that each node is split off from; -1 for the root.
+
+    Examples
+    --------
+    >>> tree = {"feature": [0, -1, -1], "threshold": [0.5, 0, 0], "left": [1, -1, -1], "right": [2, -1, -1]}
+    >>> parents({name: np.array(values) for name, values in tree.items()}).tolist()
+    [-1, 0, 0]
+    """
+    found = np.full(len(tree["feature"]), -1)
+    inner = np.flatnonzero(np.asarray(tree["feature"]) >= 0)
+    for side in ("left", "right"):
+        found[np.asarray(tree[side])[inner].astype(np.intp)] = inner
     return found
 
 

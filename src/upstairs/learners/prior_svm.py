@@ -7,8 +7,9 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from upstairs.learners.experienced import asked
 from upstairs.learners.rule_estimators import RuleClassifier, RuleRegressor
-from upstairs.learners.svm_estimator import SvmEstimator, asked
+from upstairs.learners.svm_estimator import SvmEstimator
 from upstairs.prior import Prior
 
 __all__ = ["PriorSVC", "PriorSVR"]

@@ -8,35 +8,29 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
+from upstairs.errors import NotMetaFittedError
+from upstairs.learners.by_experience import LearnsByExperience
 from upstairs.learners.learn import Plan, shot_range
 from upstairs.learners.learn_svm import forms_of, learn_machines, learn_machines_on
-from upstairs.learners.meta import MetaLearner
 from upstairs.learners.prior_svm import PriorSVC, PriorSVR
 from upstairs.learners.rules import MACHINE
 from upstairs.learners.svm_estimator import FAMILY
 from upstairs.learners.svm_experience import learned_slope, svm_prior
 from upstairs.learners.svm_settings import GRID
-from upstairs.learners.tuner import MetaTuner
-from upstairs.learners.tuner_prior import FAMILY as TUNER
-from upstairs.outer.experience import Experience
 from upstairs.outer.training import Training
-from upstairs.outer.trials import SCORES, Settings, Trials
+from upstairs.outer.trials import Settings, Trials
 from upstairs.prior import Prior
-from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.task import Kind
 from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["MetaSVM"]
 
-LANDMARK_ROWS = 128
-"""Rows that very simple models are tried on to describe a data set: few, so that this takes no longer than the fit."""
 MEASURE: dict[Kind, str] = {"classification": "balanced_accuracy", "regression": "r2"}
 
 
 @final
-class MetaSVM(MetaLearner):
+class MetaSVM(LearnsByExperience):
     """Learn over tasks what a support vector machine should know before it sees a new one: one fit, no grid search.
 
     Learned over tasks with the same columns: a prior decision function, the kernel (linear and Gaussian parts, a scale for
@@ -101,6 +95,7 @@ class MetaSVM(MetaLearner):
     """
 
     _family = FAMILY
+    _both_kinds = (PriorSVC, PriorSVR)
 
     def __init__(
         self,
@@ -146,52 +141,6 @@ class MetaSVM(MetaLearner):
         self.random_state = random_state
 
     @property
-    def _needs_rows(self) -> bool:
-        """Whether ``meta_partial_fit`` needs the rows of earlier tasks: not where experience is all that was learned."""
-        return not _is_experience(getattr(self, "prior_", None))
-
-    def meta_fit(self, tasks: Any, *, validation: Any = None) -> MetaSVM:
-        """Learn a prior over tasks, or from a table of trials.
-
-        Parameters
-        ----------
-        tasks : TaskSet, ClassPool, sequence of Task, or Experience
-            At least 3 tasks; or a table whose settings are those of `PriorSVC` or `PriorSVR`.
-        validation : TaskSet or ClassPool, optional
-            Same columns: tasks on which choices are made. None: folds over the training tasks.
-
-        Raises
-        ------
-        TaskError
-            For too few tasks, mixed kinds, or a task that stands in both sets.
-        PriorMismatchError
-            If the columns of the tasks differ and the same are asked for.
-        """
-        if isinstance(tasks, Experience):
-            self._check_arguments()
-            kind: Kind = "regression" if tasks.measure in SCORES["regression"] else "classification"
-            tuner = self._tuner(kind).set_params(measure=self.measure or tasks.measure)
-            self.prior_ = svm_prior(tuner.meta_fit(tasks).prior_, None)
-            return self
-        super().meta_fit(tasks, validation=validation)
-        return self
-
-    def meta_partial_fit(self, tasks: Any) -> MetaSVM:
-        """Go on learning from more tasks, or put another table of trials to the experience so far."""
-        if hasattr(self, "prior_") and isinstance(tasks, Experience):
-            tuner = self._tuner_of(self.prior_)
-            settings = self.prior_.settings
-            self.prior_ = svm_prior(tuner.meta_partial_fit(tasks).prior_, settings["slope"])
-            return self
-        super().meta_partial_fit(tasks)
-        return self
-
-    @property
-    def experience_(self) -> Experience:
-        """The table of trials (different columns): scores of every setting on every task."""
-        return self._tuner_of(self._prior()).experience_
-
-    @property
     def feature_scales_(self) -> dict[str, float]:
         """How finely the curved part of the kernel looks at every feature (same columns); larger is finer.
 
@@ -212,97 +161,32 @@ class MetaSVM(MetaLearner):
         names = Encoder.from_spec(prior.settings["encoder"]).feature_names()
         return dict(zip(names, np.abs(scale).tolist(), strict=True))
 
-    def adapt_many(self, tasks: Any) -> list[Any]:
-        """Adapt many tasks, with the results of `adapt` one by one; without columns in common, without warnings."""
-        if _is_experience(self._prior()):
-            return MetaTuner.adapt_many(self, tasks)
-        return super().adapt_many(tasks)
-
-    def adapt_zero(self, like: Any = None) -> Any:
-        """Return an estimator that has seen no row of its task (same columns).
-
-        Raises
-        ------
-        PriorMismatchError
-            If settings are all that was learned, or labels are a task's own.
-        """
-        if _is_experience(self._prior()):
-            raise PriorMismatchError(
-                "adapt_zero needs a prior on columns, but this one has learned settings for tasks with different columns; "
-                "pass rows to adapt."
-            )
-        return super().adapt_zero(like)
-
     # --- inner workings -----------------------------------------------------------------------------------------
-    def _learn(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
-        self._check_arguments()
-        if self._same(tasks):
-            plan, how = self._plan(), {"solver": self.solver, "n_jobs": self.n_jobs}
-            prior, self.seen_ = learn_machines(tasks, validation, plan, self.kernel, self.scales, **how)  # type: ignore[arg-type]
-            return prior
-        if validation is not None:
-            raise TaskError(
-                "validation is not used for tasks with different columns: groups of tasks are left out in turn; give all tasks "
-                "as tasks."
-            )
-        assert isinstance(tasks, TaskSet)
-        kind: Kind = tasks.kind  # type: ignore[assignment]
-        tuner = self._tuner(kind).meta_fit(tasks)
-        return svm_prior(tuner.prior_, self._slope(tuner.prior_, tasks))
+    def _learn_same(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
+        plan, how = self._plan(), {"solver": self.solver, "n_jobs": self.n_jobs}
+        prior, self.seen_ = learn_machines(tasks, validation, plan, self.kernel, self.scales, **how)  # type: ignore[arg-type]
+        return prior
 
-    def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:
-        prior = self._prior()
-        if _is_experience(prior):
-            if not isinstance(tasks, TaskSet) or tasks.kind != prior.settings["kind"]:
-                raise TaskError(f"tasks must be {prior.settings['kind']} tasks, as those of the experience are.")
-            tuned = self._tuner_of(prior).meta_partial_fit(tasks).prior_
-            return svm_prior(tuned, prior.settings["slope"])
-        new, self.seen_ = learn_machines_on(prior, self._kept(), tasks)
+    def _learn_same_on(self, tasks: TaskSet | ClassPool) -> Prior:
+        new, self.seen_ = learn_machines_on(self._prior(), self._kept(), tasks)
         return new
 
-    def _new_learner(self, prior: Prior | None, settings: dict[str, Any]) -> PriorSVC | PriorSVR:
-        settings = {"guard": self.guard, "trials": self.trials} | settings
-        kind = settings.pop("kind", None) or (prior.settings["kind"] if prior is not None else None)
-        return PriorSVR(prior, **settings) if kind == "regression" else PriorSVC(prior, **settings)
+    def _prior_of(self, tuned: Prior, tasks: TaskSet | None, earlier: Prior | None) -> Prior:
+        if earlier is not None:
+            return svm_prior(tuned, earlier.settings["slope"])
+        if tasks is None or tasks.kind == "regression":
+            return svm_prior(tuned, None)
+        trials = Trials(PriorSVC(encode=False), self.cv, self.random_state, self.max_rows)
+        return svm_prior(tuned, learned_slope(tuned, tasks, trials))
 
-    def _slope(self, tuned: Prior, tasks: TaskSet) -> tuple[float, float] | None:
-        if tasks.kind == "regression":
-            return None
-        return learned_slope(tuned, tasks, Trials(PriorSVC(encode=False), self.cv, self.random_state, self.max_rows))
+    def _base(self, kind: Kind) -> Any:
+        return PriorSVR(encode=False) if kind == "regression" else PriorSVC(encode=False)
 
-    def _tuner(self, kind: Kind) -> MetaTuner:
-        plain: Any = PriorSVR(encode=False) if kind == "regression" else PriorSVC(encode=False)
-        return MetaTuner(
-            plain,
-            GRID[kind] if self.settings is None else self.settings,
-            measure=self.measure or MEASURE[kind],
-            cv=self.cv,
-            max_rows=self.max_rows,
-            max_seconds=self.max_seconds,
-            landmarkers=LANDMARK_ROWS,
-            checkpoint=self.checkpoint,
-            n_jobs=self.n_jobs,
-            random_state=self.random_state,
-        )
+    def _grid(self, kind: Kind) -> Sequence[Settings]:
+        return GRID[kind]
 
-    def _tuner_of(self, prior: Prior) -> MetaTuner:
-        """Return a tuner that has the experience of a prior."""
-        if not _is_experience(prior):
-            raise PriorMismatchError(
-                "This prior was learned on tasks with the same columns; it holds no table of trials."
-            )
-        tuner = self._tuner(prior.settings["kind"]).set_params(measure=prior.settings["experience"]["measure"])
-        tuner.prior_ = Prior(TUNER, prior.settings, dict(prior.arrays), prior.provenance)
-        return tuner
-
-    def _same(self, tasks: TaskSet | ClassPool) -> bool:
-        if self.columns != "auto" or isinstance(tasks, ClassPool):
-            return self.columns != "different"
-        try:
-            concatenate_columns(list(tasks))
-        except PriorMismatchError:
-            return False
-        return True
+    def _default_measure(self, kind: Kind) -> str:
+        return MEASURE[kind]
 
     def _plan(self) -> Plan:
         return Plan(
@@ -318,8 +202,7 @@ class MetaSVM(MetaLearner):
         )
 
     def _check_arguments(self) -> None:
-        if self.columns not in ("auto", "same", "different"):
-            raise ValueError(f"columns must be 'auto', 'same' or 'different', but is {self.columns!r}.")
+        self._check_columns()
         if self.prior_mean not in ("auto", "linear", "ridge", "boosting"):
             raise ValueError(f"prior_mean must be 'auto', 'linear', 'ridge' or 'boosting', but is {self.prior_mean!r}.")
         if self.training is not None and not isinstance(self.training, Training):
@@ -327,7 +210,3 @@ class MetaSVM(MetaLearner):
         if self.solver not in ("smooth", "libsvm"):
             raise ValueError(f"solver must be 'smooth' or 'libsvm', but is {self.solver!r}.")
         forms_of(self.kernel, self.scales, 1)
-
-
-def _is_experience(prior: Prior | None) -> bool:
-    return prior is not None and "experience" in prior.settings
