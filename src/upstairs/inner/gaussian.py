@@ -106,6 +106,15 @@ def _condition(
     return _summarise(params, precision, natural, square, rows)
 
 
+def _weighted(phi: Float[np.ndarray, "task row column"], rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns, targets and numbers of rows, a row of weight w as w equal rows."""
+    y = np.where(rows.mask, rows.y, 0.0)
+    if rows.weight is None:
+        return phi, y, rows.counts.astype(float)
+    root = np.sqrt(np.where(rows.mask, rows.weight, 0.0))
+    return phi * root[..., None], y * root, np.square(root).sum(axis=1)
+
+
 def _summarise(
     params: Params, precision: np.ndarray, natural: np.ndarray, square: np.ndarray, rows: np.ndarray
 ) -> State:
@@ -190,17 +199,26 @@ class BayesianLinear(PlainRule):
 
     def adapt(self, params: Params, support: Rows) -> State:
         """Posterior of every task."""
-        y = np.where(support.mask, support.y, 0.0)
-        return _condition(params, features(params, support.x, support.mask), y, support.counts.astype(float))
+        return self.adapt_on(params, features(params, support.x, support.mask), support)
+
+    def adapt_on(self, params: Params, phi: Float[np.ndarray, "task row column"], support: Rows) -> State:
+        """Posterior of every task on columns of one's own, zero in padding rows; ``support.weight`` counts."""
+        return _condition(params, *_weighted(phi, support))
 
     def update(self, params: Params, state: State, rows: Rows) -> State:
         """Add rows to a posterior; equal to having seen them from the start."""
-        y = np.where(rows.mask, rows.y, 0.0)
-        return _condition(params, features(params, rows.x, rows.mask), y, rows.counts.astype(float), state)
+        return self.update_on(params, state, features(params, rows.x, rows.mask), rows)
+
+    def update_on(self, params: Params, state: State, phi: Float[np.ndarray, "task row column"], rows: Rows) -> State:
+        """Add rows on columns of one's own."""
+        return _condition(params, *_weighted(phi, rows), state)
 
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Gaussian:
         """Mean and variance (noise of one new row included) of every row; a mixture is given by its moments."""
-        phi = features(params, x)
+        return self.predict_on(params, state, features(params, x))
+
+    def predict_on(self, params: Params, state: State, phi: Float[np.ndarray, "task row column"]) -> Gaussian:
+        """Predict from columns of one's own."""
         mean = phi @ state["mean"].swapaxes(1, 2)
         variance = np.empty_like(mean)
         for k, noise in enumerate(params["noise"]):

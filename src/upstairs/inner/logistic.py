@@ -41,7 +41,7 @@ class Mode:
     gradient: Float[np.ndarray, " task"]
 
 
-def _probability(score: np.ndarray) -> np.ndarray:
+def probability(score: np.ndarray) -> np.ndarray:
     """Class probabilities that belong to latents: one (log-odds) or one a class."""
     if score.shape[-1] == 1:
         return expit(score)
@@ -55,7 +55,7 @@ def _log_likelihood(score: np.ndarray, onehot: np.ndarray, mask: np.ndarray) -> 
         line = onehot[..., 0] * score[..., 0] - np.logaddexp(0.0, score[..., 0])
     else:
         line = (onehot * score).sum(axis=-1) - np.logaddexp.reduce(score, axis=-1)
-    return np.where(mask, line, 0.0).sum(axis=1)
+    return (mask * line).sum(axis=1)
 
 
 def find_mode(
@@ -76,6 +76,8 @@ def find_mode(
         ``phi mean``: latents at ``z = 0``.
     onehot
         1 where the row has the class of the latent.
+    mask
+        Where rows are real, or what each counts.
     z
         Where to start, default zero.
     """
@@ -91,7 +93,7 @@ def find_mode(
         return start + np.einsum("tnlr,tlr->tnl", design, weights.reshape(tasks, latents, rank))
 
     def slope(score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        p = _probability(score)
+        p = probability(score)
         miss = (onehot - p) * real
         if latents == 1:
             return p, (miss.swapaxes(1, 2) @ flat)[:, 0] - weights
@@ -142,7 +144,7 @@ def latents_of(y: Shaped[np.ndarray, "task row"], latents: int) -> Float[np.ndar
 def averaged(mean: Float[np.ndarray, "*a latent"], variance: Float[np.ndarray, "*a latent"]) -> np.ndarray:
     """Class probabilities averaged over uncertain latents, shape ``(..., way)`` (equation 3.25 of [1], [2])."""
     moderated = mean / np.sqrt(1.0 + _PROBIT * variance)
-    p = _probability(moderated)
+    p = probability(moderated)
     return np.concatenate([1.0 - p, p], axis=-1) if mean.shape[-1] == 1 else p
 
 
@@ -204,14 +206,19 @@ class BayesianLogistic(PlainRule):
         for mean, spread in zip(params["mean"], params["factor"], strict=True):
             design = (phi[:, :, None, None, :] @ spread)[..., 0, :] if latents > 1 else (phi @ spread[0])[:, :, None, :]
             start = phi @ mean.T
-            found.append((find_mode(design, start, onehot, support.mask), design, start))
+            counts = support.mask if support.weight is None else np.where(support.mask, support.weight, 0.0)
+            found.append((find_mode(design, start, onehot, counts), design, start))
         return found
 
     def adapt(self, params: Params, support: Rows) -> State:
         """Laplace approximation of the posterior of every task."""
-        modes = [m for m, _, _ in self._modes(params, support, features(params, support.x, support.mask))]
+        return self.adapt_on(params, features(params, support.x, support.mask), support)
+
+    def adapt_on(self, params: Params, phi: Float[np.ndarray, "task row column"], support: Rows) -> State:
+        """Posterior of every task on columns of one's own, zero in padding rows; ``support.weight`` counts."""
+        modes = [m for m, _, _ in self._modes(params, support, phi)]
         latents, _, rank = params["factor"].shape[1:]
-        tasks = len(support.x)
+        tasks = len(phi)
         means, roots = [], []
         for mode, mean, spread in zip(modes, params["mean"], params["factor"], strict=True):
             inverse = np.linalg.inv(mode.lower).reshape(tasks, latents * rank, latents, rank)
@@ -227,7 +234,10 @@ class BayesianLogistic(PlainRule):
 
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Categorical:
         """Class probabilities, averaged over the posterior and over the components of the prior."""
-        phi = features(params, x)
+        return self.predict_on(params, state, features(params, x))
+
+    def predict_on(self, params: Params, state: State, phi: Float[np.ndarray, "task row column"]) -> Categorical:
+        """Predict from columns of one's own."""
         parts = []
         for k in range(len(params["weight"])):
             mean = phi @ state["mean"][:, k].swapaxes(1, 2)

@@ -12,11 +12,12 @@ from jaxtyping import Float, Int, Shaped
 from upstairs.inner.gaussian import BayesianLinear
 from upstairs.inner.logistic import BayesianLogistic
 from upstairs.inner.pooled import pooled_prediction, width
-from upstairs.inner.rule import AdaptationRule, Gaussian, Rows
+from upstairs.inner.rule import AdaptationRule, Rows
 from upstairs.outer.candidates import REDUCED_SPREADS, SPREADS, Candidate, in_units, learn_candidate, mixture
 from upstairs.outer.network_features import NetworkFeatures, mapped
 from upstairs.outer.pooling import Data, Pooling, make_folds
 from upstairs.outer.reduction import Reduction, reduced, to_raw
+from upstairs.outer.replays import replays
 from upstairs.outer.training import Training
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ __all__ = ["Choice", "choose", "relearn", "rule_of"]
 FOLDS = 3
 FOLDS_FOR_FEW, FEW = 5, 60
 """With few tasks a larger share of them should be learned from in every fold."""
-SIZES = {"regression": (1, 2, 5, 10, 20, 50), "classification": (1, 2, 5, 10, 20, 50, 100, 200)}
-"""Default numbers of support rows, as far as tasks allow; a class label tells less than a number does."""
-EPISODES = 300
-QUERIES = 50
 FEWEST_TASKS_TO_POOL = 6
 WIDE = 150
 """Classification with more columns than this is learned on few columns out of many."""
@@ -268,22 +265,6 @@ def _learn(
     return _Learned(params, arrays)
 
 
-def sizes_for(shots: int | tuple[int, int] | None, kind: str = "regression") -> tuple[int, ...]:
-    """Numbers of support rows at which candidates are compared.
-
-    Examples
-    --------
-    >>> sizes_for((3, 20)), sizes_for(5)
-    ((3, 6, 11, 20), (5,))
-    """
-    if shots is None:
-        return SIZES[kind]
-    if isinstance(shots, int | np.integer):
-        return (int(shots),)
-    low, high = max(int(shots[0]), 1), max(int(shots[-1]), 1)
-    return tuple(sorted({round(float(v)) for v in np.geomspace(low, high, 4)}))
-
-
 def _told(
     candidate: Candidate, arrays: Mapping[str, np.ndarray], x: Float[np.ndarray, "row feature"], net: Net | None
 ) -> np.ndarray | None:
@@ -304,39 +285,18 @@ def _losses(
     net: Net | None,
 ) -> dict[int, Float[np.ndarray, "candidate task"]]:
     """Loss of every candidate on unseen tasks by number of support rows: squared error, or log loss."""
-    counts = np.diff(test.offsets)
     inputs = []
     for candidate, arrays in zip(candidates, learned.extra, strict=True):
         told = _told(candidate, arrays, test.x, net)
         parts = [test.x] if candidate.features == "raw" else []
         inputs.append(np.concatenate(parts + ([] if told is None else [told]), axis=1))
     found = {}
-    for size in sizes_for(shots, test.kind):
-        usable = np.flatnonzero(counts > size)
-        if len(usable) < 2:
-            continue
-        rng = np.random.default_rng([test.seed, size])
-        if len(usable) > EPISODES:
-            usable = np.sort(rng.choice(usable, EPISODES, replace=False))
-        draws = int(np.clip(EPISODES // len(usable), 1, 8))
-        task = np.repeat(usable, draws)
-        order = [test.offsets[t] + rng.permutation(counts[t])[: size + QUERIES] for t in task]
-        longest = max(len(rows) for rows in order)
-        index = np.stack([np.pad(rows, (0, longest - len(rows)), constant_values=-1) for rows in order])
-        support, query = index[:, :size], index[:, size:]
-        real = query >= 0
-        loss = np.empty((len(inputs), len(usable)))
+    for replay in replays(test, shots):
+        loss = np.empty((len(inputs), len(replay.tasks)))
         for k, (x, params) in enumerate(zip(inputs, learned.params, strict=True)):
-            state = rule.adapt(params, Rows(x[support], test.y[support], np.ones(support.shape, dtype=bool)))
-            predicted = rule.predict(params, state, x[query])
-            if isinstance(predicted, Gaussian):
-                line = np.square(test.y[query] - predicted.mean)
-            else:
-                taken = np.take_along_axis(predicted.probability, test.y[query][..., None], axis=2)[..., 0]
-                line = -np.log(np.maximum(taken, 1e-12))
-            mean = np.where(real, line, 0.0).sum(axis=1) / real.sum(axis=1)
-            loss[k] = mean.reshape(len(usable), draws).mean(axis=1)
-        found[size] = loss
+            state = rule.adapt(params, Rows(x[replay.support], test.y[replay.support], replay.all_support))
+            loss[k] = replay.loss(rule.predict(params, state, x[replay.query]), test.y)
+        found[replay.size] = loss
     return found
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from upstairs.inner.logistic import Mode, _probability, find_mode, latents_of
+from upstairs.inner.logistic import Mode, probability, find_mode, latents_of
 
 _BLOCK = 2_000_000
 
@@ -152,7 +152,7 @@ def _mean_step(
     """Add gradient and curvature in the mean, the deviations following it, to ``side`` and ``info``."""
     tasks, _, latents, rank = design.shape
     score = phi @ mean.T + np.einsum("tnlr,tlr->tnl", design, mode.z.reshape(tasks, latents, rank))
-    p = _probability(score)
+    p = probability(score)
     real = mask[..., None].astype(float)
     side += np.einsum("tnl,tnp->lp", (onehot - p) * real, phi)
     weight = (np.eye(latents) * p[..., None] - p[..., :, None] * p[..., None, :]) * real[..., None]
