@@ -11,8 +11,10 @@ from upstairs.errors import TaskError
 from upstairs.inner.gaussian import BayesianLinear
 from upstairs.inner.logistic import BayesianLogistic
 from upstairs.inner.prior_machine import PriorMachine
+from upstairs.inner.prior_tree import PriorTree
 from upstairs.inner.prototype import Prototype
 from upstairs.inner.rule import AdaptationRule, PlainRule
+from upstairs.inner.smoothed_tree import SmoothedTree
 from upstairs.inner.support_vectors import SupportVectors
 from upstairs.learners.networks import net_from
 from upstairs.values import restored, stored
@@ -26,6 +28,7 @@ __all__ = [
     "DESCENT",
     "MACHINE",
     "METHODS",
+    "TREE",
     "check_options",
     "check_serves",
     "needs_net",
@@ -41,6 +44,8 @@ _PLAIN: dict[tuple[str, str], PlainRule] = {
     ("prototype", "classification"): Prototype(),
     ("machine", "regression"): SupportVectors("regression"),
     ("machine", "classification"): SupportVectors("classification"),
+    ("tree", "regression"): SmoothedTree("regression"),
+    ("tree", "classification"): SmoothedTree("classification"),
 }
 _TRACED: dict[str, str] = {
     "maml": "upstairs.inner.gradient:Maml",
@@ -64,13 +69,15 @@ _OF_CLOSED = {"prototype": ("diagonal",)}
 DESCENT = "descent"
 """The rule of `MetaGradientDescent`."""
 MACHINE = "machine"
-"""The rule of `MetaSVM`; all others are methods of `MetaNeuralNetwork`."""
+"""The rule of `MetaSVM`."""
+TREE = "tree"
+"""The rule of `MetaDecisionTree`; all others are methods of `MetaNeuralNetwork`."""
 METHODS = (*CLOSED, *(name for name in _TRACED if name != DESCENT))
 
 
 def plain_rule(method: str, kind: str, labels: str | None = None) -> PlainRule:
     """Return the base learner without a prior: that of the method, or the closed form for its kind of tasks."""
-    if method not in (*CLOSED, MACHINE):
+    if method not in (*CLOSED, MACHINE, TREE):
         method = "prototype" if labels == "own" else "bayesian-linear"
     return _PLAIN[method, kind]
 
@@ -146,6 +153,8 @@ def rule_from(settings: Mapping[str, Any], template: Any = None) -> AdaptationRu
         if settings["outer"].get("solver") == "libsvm":
             return SupportVectors(settings["kind"])
         return PriorMachine(settings["kind"], settings["labels"] == "own")
+    if method == TREE:
+        return PriorTree(settings["kind"], settings["outer"]["grows"])
     if method in CLOSED:
         rule = plain_rule(method, settings["kind"])
         if described is None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from upstairs.errors import TaskError
-from upstairs.learners.rules import DESCENT, MACHINE
+from upstairs.learners.rules import DESCENT, MACHINE, TREE
 from upstairs.outer.metric import Classes
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
@@ -209,5 +209,5 @@ def prior_of(
     """Put a prior together."""
     arrays = {f"params/{name}": np.asarray(array) for name, array in params.items()}
     arrays |= {f"tables/{name}": np.asarray(array) for name, array in tables.items()}
-    family = {DESCENT: "gradient-descent", MACHINE: "svm"}.get(settings["rule"], "neural-network")
+    family = {DESCENT: "gradient-descent", MACHINE: "svm", TREE: "decision-tree"}.get(settings["rule"], "neural-network")
     return Prior(family, settings, arrays, {"tasks": tasks, "rows": rows})

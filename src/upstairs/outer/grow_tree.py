@@ -127,7 +127,7 @@ class _Search:
     share: float
     fewest: int
 
-    def best(self, rows: Int[np.ndarray, " row"]) -> tuple[float, int, int] | None:
+    def best(self, rows: Int[np.ndarray, " inside"]) -> tuple[float, int, int] | None:
         """Return gain, feature and bin of the best split of a node's rows."""
         if len(rows) < 2 * self.fewest:
             return None

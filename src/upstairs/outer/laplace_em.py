@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from upstairs.inner.logistic import Mode, probability, find_mode, latents_of
+from upstairs.inner.logistic import Mode, find_mode, latents_of, probability
 
 _BLOCK = 2_000_000
 
