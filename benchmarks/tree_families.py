@@ -43,7 +43,7 @@ LEARNER, LINEAR, OWN, TUNED, POOLED = (
 )
 LEAST_PROBABILITY = 1e-3
 """Of a class by a plain tree, without which its log loss has no end."""
-GRID = {"max_depth": [1, 2, 3, 5, 8], "min_samples_leaf": [1, 2, 3, 5, 10]}
+GRID = {"max_depth": [1, 3, 8], "min_samples_leaf": [1, 3, 8]}
 POOLED_GRID = {"max_leaf_nodes": [4, 8, 16, 32, 64, 128], "min_samples_leaf": [5, 20, 50]}
 
 
@@ -89,7 +89,7 @@ class Tree(Baseline):
             model = self.tree()
             if self.how == TUNED:
                 rarest = np.unique(y, return_counts=True)[1].min() if self.at.kind == "classification" else len(y)
-                count = int(min(5, rarest))
+                count = int(min(3, rarest))
                 if count > 1:
                     folds = (KFold if self.at.kind == "regression" else StratifiedKFold)(
                         count, shuffle=True, random_state=0

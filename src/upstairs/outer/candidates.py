@@ -12,6 +12,7 @@ from upstairs.inner.gaussian import factor
 from upstairs.outer.empirical_bayes import learn_gaussian, moments
 from upstairs.outer.laplace_em import learn_logistic
 from upstairs.outer.pooling import Data
+from upstairs.outer.thinning import thinned
 
 MOST_FEATURES = 100_000
 SPREADS = ("level", "diagonal", "full")
@@ -126,14 +127,8 @@ def learn_candidate(
 
 def _learn_reduced(candidate: Candidate, data: Data, told: Float[np.ndarray, "row few"]) -> dict[str, np.ndarray]:
     """Learn a prior on ``[1, m, z]``; only the level and m have a mean, directions keep their relative lengths."""
-    rng = np.random.default_rng(data.seed)
-    counts = np.minimum(np.diff(data.offsets), MOST_TASK_ROWS)
-    rows = np.concatenate(
-        [
-            start + np.sort(rng.permutation(stop - start)[:MOST_TASK_ROWS])
-            for start, stop in zip(data.offsets[:-1], data.offsets[1:], strict=True)
-        ]
-    )
+    rows, offsets = thinned(data.offsets, MOST_TASK_ROWS, data.seed)
+    counts = np.diff(offsets)
     outputs = data.ways if data.ways > 2 else 1
     width = 1 + told.shape[1]
     group = np.where(np.arange(width) <= outputs, np.minimum(np.arange(width), 1), 2)
@@ -143,7 +138,6 @@ def _learn_reduced(candidate: Candidate, data: Data, told: Float[np.ndarray, "ro
     scale[group == 2] = np.sqrt(np.square(scale[group == 2]).mean()) if (group == 2).any() else 1.0
     scale = np.where(scale > 1e-9, scale, 1.0)
     phi = (phi - shift) / scale
-    offsets = np.concatenate([[0], np.cumsum(counts)])
     padded, labels = pad_rows(phi, offsets), pad_rows(data.y[rows][:, None], offsets)[..., 0]
     random = np.flatnonzero(group < 2) if candidate.spread == "level" else np.arange(width)
     logistic = learn_logistic(

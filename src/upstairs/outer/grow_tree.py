@@ -81,7 +81,9 @@ def grow_tree(
     """
     task = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     edges = [_edges(column) for column in x.T]
-    bins = np.stack([np.searchsorted(e, column, side="left") for e, column in zip(edges, x.T, strict=True)], axis=1)
+    bins = np.empty(x.shape, dtype=np.int16)
+    for number, (edge, column) in enumerate(zip(edges, x.T, strict=True)):
+        bins[:, number] = np.searchsorted(edge, column, side="left")
     found = _Search(bins, residual, task, np.asarray(noise, dtype=float), share, fewest_rows)
     feature, threshold, left, right, gain = [LEAF], [0.0], [LEAF], [LEAF], [0.0]
     rows_of = [np.arange(len(x))]
@@ -131,39 +133,71 @@ class _Search:
         """Return gain, feature and bin of the best split of a node's rows."""
         if len(rows) < 2 * self.fewest:
             return None
-        seen, task = np.unique(self.task[rows], return_inverse=True)
+        bins, residual = self.bins[rows], self.residual[rows]
+        seen, start, task = np.unique(self.task[rows], return_index=True, return_inverse=True)
+        total = np.add.reduceat(residual, start, axis=0)
+        size = np.diff(np.append(start, len(rows)))[:, None]
+        low, high = bins.min(axis=0), bins.max(axis=0)
         best: tuple[float, int, int] | None = None
-        for column in range(self.bins.shape[1]):
-            values = self.bins[rows, column]
-            low, high = int(values.min()), int(values.max())
-            if low == high:
-                continue
-            gain = self._gains(rows, task, len(seen), values - low, high - low + 1)
-            cut = int(np.argmax(gain))
-            if gain[cut] > 0 and (best is None or gain[cut] > best[0]):
-                best = float(gain[cut]), column, low + cut
+        for column in np.flatnonzero(high > low + 1).tolist():
+            below, amount = _sums(bins[:, column], residual, task, len(seen), int(low[column]), int(high[column]))
+            best = _better(best, self._gains(below, amount, size, total), column, int(low[column]))
+        binary = np.flatnonzero(high == low + 1)
+        if len(binary):  # columns of two values all at once
+            below = (bins[:, binary] == low[binary]).astype(float)
+            amounts = [np.add.reduceat(below * value[:, None], start, axis=0) for value in residual.T]
+            gain = self._gains(np.add.reduceat(below, start, axis=0), amounts, size, total)
+            place = int(np.argmax(gain))
+            best = _better(best, gain[place : place + 1], int(binary[place]), int(low[binary[place]]))
         return best
 
-    def _gains(self, rows: np.ndarray, task: np.ndarray, tasks: int, bins: np.ndarray, count: int) -> np.ndarray:
-        """Gain of a split after every bin but the last."""
-        cell = task * count + bins
-        size = tasks * count
-        number = np.bincount(cell, minlength=size).reshape(tasks, count).cumsum(axis=1)
-        all_rows = number[:, -1:]
-        below, above = number[:, :-1], all_rows - number[:, :-1]
-        weight = below * above / all_rows
+    def _gains(
+        self,
+        below: Float[np.ndarray, "task cut"],
+        amounts: list[np.ndarray],
+        size: Int[np.ndarray, "task 1"],
+        total: Float[np.ndarray, "task output"],
+    ) -> Float[np.ndarray, " cut"]:
+        """Gain of cuts from the rows that lie below in every task, and from the sums of their residuals."""
+        above = size - below
+        weight = below * above / size
         both = weight > 0
-        gain = np.zeros(count - 1)
-        total = weight.sum(axis=0)
-        for output, noise in enumerate(self.noise):
-            value = self.residual[rows, output]
-            amount = np.bincount(cell, value, minlength=size).reshape(tasks, count).cumsum(axis=1)
-            # w d = n_R s_L / n - n_L s_R / n, without dividing by an empty side
-            moved = (above * amount[:, :-1] - below * (amount[:, -1:] - amount[:, :-1])) / all_rows
+        sides, whole = both.sum(axis=0), weight.sum(axis=0)
+        gain = np.zeros(below.shape[1])
+        for amount, of_task, noise in zip(amounts, total.T, self.noise, strict=True):
+            # w d = n_L s_R / n - n_R s_L / n, without dividing by an empty side
+            moved = (below * (of_task[:, None] - amount) - above * amount) / size
             square = np.divide(np.square(moved), weight, out=np.zeros_like(weight), where=both).sum(axis=0)
-            common = np.divide(np.square(moved.sum(axis=0)), total, out=np.zeros_like(total), where=total > 0)
-            own = square - common - noise * np.maximum(both.sum(axis=0) - 1, 0)
-            gain += common - noise + self.share * np.maximum(own, 0.0)
+            common = np.divide(np.square(moved.sum(axis=0)), whole, out=np.zeros_like(whole), where=whole > 0)
+            gain += common - noise + self.share * np.maximum(square - common - noise * np.maximum(sides - 1, 0), 0.0)
         enough = (below.sum(axis=0) >= self.fewest) & (above.sum(axis=0) >= self.fewest)
-        enough &= both.sum(axis=0) >= min(FEWEST_TASKS, tasks)
+        enough &= sides >= min(FEWEST_TASKS, len(below))
         return np.where(enough, gain, -np.inf)
+
+
+def _sums(
+    bins: Int[np.ndarray, " row"],
+    residual: Float[np.ndarray, "row output"],
+    task: np.ndarray,
+    tasks: int,
+    low: int,
+    high: int,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Rows, and sums of residuals, that lie at or below every bin but the last, for every task."""
+    count = high - low + 1
+    cell = task * count + (bins - low)
+
+    def below(value: np.ndarray | None) -> np.ndarray:
+        table = np.bincount(cell, value, minlength=tasks * count).reshape(tasks, count)
+        return table.cumsum(axis=1)[:, :-1].astype(float)
+
+    return below(None), [below(value) for value in residual.T]
+
+
+def _better(
+    best: tuple[float, int, int] | None, gain: Float[np.ndarray, " cut"], column: int, low: int
+) -> tuple[float, int, int] | None:
+    cut = int(np.argmax(gain))
+    if gain[cut] > 0 and (best is None or gain[cut] > best[0]):
+        return float(gain[cut]), column, low + cut
+    return best

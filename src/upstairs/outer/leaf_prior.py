@@ -12,10 +12,11 @@ from upstairs.outer.candidates import pad_rows
 from upstairs.outer.empirical_bayes import Moments, learn_gaussian, moments
 from upstairs.outer.laplace_em import learn_logistic
 from upstairs.outer.pooling import Data
+from upstairs.outer.thinning import thinned
 
 __all__ = ["Leaves"]
 
-MOST_TASK_ROWS = 300
+MOST_TASK_ROWS = 500
 """Classes: rows of a task from which the prior is learned, drawn at random if there are more."""
 
 
@@ -36,13 +37,9 @@ class Leaves:
         """Sum up what is needed of the rows."""
         if data.kind == "regression":
             return cls(data, phi, told, moments(phi, data.y, data.offsets))
-        rng = np.random.default_rng(data.seed)
-        counts = np.minimum(np.diff(data.offsets), MOST_TASK_ROWS)
-        starts = zip(data.offsets[:-1], np.diff(data.offsets), strict=True)
-        rows = np.concatenate([start + np.sort(rng.permutation(size)[:MOST_TASK_ROWS]) for start, size in starts])
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        thinned = Data(data.x[rows], data.y[rows], offsets, data.fold, data.kind, data.ways, data.seed)
-        return cls(thinned, phi[rows], told, None)
+        rows, offsets = thinned(data.offsets, MOST_TASK_ROWS, data.seed)
+        some = Data(data.x[rows], data.y[rows], offsets, data.fold, data.kind, data.ways, data.seed)
+        return cls(some, phi[rows], told, None)
 
     def learn(
         self, columns: Int[np.ndarray, " column"], spread: str, *, most_steps: int, tolerance: float

@@ -20,6 +20,7 @@ from upstairs.outer.leaf_prior import Leaves
 from upstairs.outer.offsets import Offset
 from upstairs.outer.pooling import Data, make_folds
 from upstairs.outer.replays import Replay, replays
+from upstairs.outer.thinning import thinned
 
 __all__ = ["LearnedTree", "TreeForm", "forms_of", "learn_tree", "relearn_tree"]
 
@@ -29,6 +30,8 @@ LEAVES = (4, 8, 16, 32)
 SPREADS = ("level", "diagonal", "full")
 WIDE = 150
 """With more columns pooled predictions are means of models of single tasks."""
+MOST_TASK_ROWS = 1000
+"""Rows of a task that splits are sought on."""
 MOST_TASKS = 400
 """Tasks on which forms are compared; the chosen one is learned from all."""
 IN_THE_RUNNING, MOST_IN_THE_RUNNING = 0.02, 8
@@ -109,17 +112,22 @@ class Bench:
         if key not in self.grown:
             part, told = self.data.part(folds), self.offset(form.pooled).told(folds)
             residual, noise = _residual(part, told)
-            grown = grow_tree(part.x, residual, part.offsets, noise=noise, share=form.share, leaves=self.most_leaves)
-            tree = grown.first(self.most_leaves)
+            rows, offsets = thinned(part.offsets, MOST_TASK_ROWS, part.seed)
+            x = part.x[rows]
+
+            def grow(noise: np.ndarray) -> Grown:
+                found = residual[rows]
+                return grow_tree(x, found, offsets, noise=noise, share=form.share, leaves=self.most_leaves)
+
+            grown = grow(noise)
             if (
                 part.kind == "regression" and len(grown.feature) > 1
             ):  # noise is less than it was before there was a tree
-                leaves = Leaves.of(part, _columns(tree, part.x, told), told.shape[1])
-                rough = leaves.learn(np.arange(leaves.phi.shape[1]), "diagonal", most_steps=30, tolerance=1e-3)
-                grown = grow_tree(
-                    part.x, residual, part.offsets, noise=rough["noise"], share=form.share, leaves=self.most_leaves
-                )
-                tree = grown.first(self.most_leaves)
+                phi = _columns(grown.first(self.most_leaves), part.x, told)
+                leaves = Leaves.of(part, phi, told.shape[1])
+                rough = leaves.learn(np.arange(phi.shape[1]), "diagonal", most_steps=30, tolerance=1e-3)
+                grown = grow(rough["noise"])
+            tree = grown.first(self.most_leaves)
             self.grown[key] = grown, Leaves.of(part, _columns(tree, part.x, told), told.shape[1])
         return self.grown[key]
 
