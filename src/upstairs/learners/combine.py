@@ -213,6 +213,10 @@ class CombinedClassifier(ClassifierMixin, BaseEstimator):
         return distributions(self.estimators_, rows, len(self.classes_))
 
     # --- storage ------------------------------------------------------------------------------------------------
+    def _prior_read(self) -> Prior | None:
+        """Return the prior that is stored with the model."""
+        return self.prior
+
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Everything fitted, as JSON values and arrays, for `upstairs.save`; ``classes_`` are stored by it."""
         bases, arrays = stored_bases(self.estimators_)

@@ -146,6 +146,17 @@ def trusted_tree(
     Counts of the task are added to those of the prior: the posterior of a Beta prior. The task's own tree must serve more rows
     by more than the price of all its leaves (see `upstairs.outer.meta_tree.price`).
 
+    Parameters
+    ----------
+    own : MetaTree
+        Grown on the task's meta-rows.
+    learned : mapping
+        The nodes of the tree that was learned over tasks.
+    counts : tuple
+        What these start from, as `learned_counts` says.
+    x, right
+        The task's meta-rows.
+
     Returns
     -------
     tree : MetaTree

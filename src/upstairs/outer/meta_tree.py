@@ -32,7 +32,7 @@ def attributes(probabilities: Float[np.ndarray, "row base class"]) -> Float[np.n
 
     References
     ----------
-    Todorovski, L. and Dzeroski, S. (2003). Combining classifiers with meta decision trees. Machine Learning 50, section 3.2.
+    Todorovski, L. and Dzeroski, S. (2003). Combining classifiers with meta decision trees. Machine Learning 50, 223-249.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def best_split(
 
     References
     ----------
-    Todorovski and Dzeroski (2003), section 3.3, equation 2.
+    Todorovski and Dzeroski (2003), the measure in place of entropy in C4.5's gain.
 
     Examples
     --------
@@ -225,7 +225,21 @@ def meta_tree(
 ) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " node"], Float[np.ndarray, "node base"]]:
     """Grow and prune a tree; returns it with the rows of its nodes and how many each base classifier predicted rightly.
 
-    A leaf holds 3 % of the rows, and at least ten, where ``least`` does not say otherwise; the price of a leaf is `price`.
+    Parameters
+    ----------
+    x, right
+        Meta-rows, of one task or of many.
+    least : int, optional
+        Rows that a leaf holds. None: 3 % of them, and at least ten.
+    depth : int, optional
+        Splits on the way to a leaf, at most.
+
+    Returns
+    -------
+    tree : dict
+        Pruned by the price that `price` says.
+    rows, hits : arrays
+        See `counted`.
 
     Examples
     --------
