@@ -28,7 +28,9 @@ from scipy.stats import wilcoxon
 from sklearn.model_selection import ParameterSampler
 
 import upstairs as up
+from upstairs.learners.by_experience import LANDMARK_ROWS
 from upstairs.learners.catalogue import CATALOGUE, known, made
+from upstairs.learners.tree_settings import GRID
 from upstairs.outer.recommend import Recommender, chosen, group_folds
 from upstairs.outer.trials import Fold, Trials, _thinned, held_out, scores_of, with_settings
 from upstairs.outer.workers import Batch, run_bounded
@@ -42,10 +44,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 DATA = pathlib.Path(os.environ.get("UPSTAIRS_DATA", HERE.parent.parent / "shared" / "data"))
 WORK = pathlib.Path(os.environ.get("UPSTAIRS_WORK", "/tmp/upstairs-recommended"))
 PRIORS = HERE.parent / "src" / "upstairs" / "priors" / "tuner"
-SETTINGS = {"decision-tree": 64, "k-neighbors": 48, "logistic-regression": 40, "ridge": 40} | dict.fromkeys(
+SETTINGS = {"k-neighbors": 48, "logistic-regression": 40, "ridge": 40} | dict.fromkeys(
     ("hist-gradient-boosting", "mlp"), 48
 )
 OTHERS = 31
+TREE = "decision-tree"
+"""Its settings are not drawn, and what ships is made by `benchmarks/tree_tabular.py`, for `upstairs.PriorTreeClassifier` as well."""
 MEASURE = {"classification": "neg_log_loss", "regression": "r2"}
 A_GROUP, ROWS, SHARE = 4, 1000, 0.4
 SEARCHED = {"classification": 60, "regression": 40}
@@ -77,6 +81,8 @@ def tuner(name: str, kind: str) -> up.MetaTuner:
     """Make the tuner of one estimator; its trials lie in the work folder."""
     return up.MetaTuner(
         name,
+        GRID[kind] if name == TREE else None,
+        landmarkers=LANDMARK_ROWS if name == TREE else True,
         n_settings=SETTINGS.get(name, OTHERS),
         cv=SHARE,
         max_rows=ROWS,
@@ -162,34 +168,45 @@ def search() -> None:
 def make() -> None:
     """Learn from every table and put the prior where the library finds it."""
     for name, kind in PAIRS:
-        table = experience(name, kind)
-        kept = up.Experience(  # one measure in single precision: a prior of tens of kilobytes
-            table.settings,
-            table.names,
-            {table.measure: table.score.astype(np.float32)},
-            table.groups,
-            table.fingerprints,
-            table.features.astype(np.float32),
-            table.seconds,
-        )
-        learned = tuner(name, kind).meta_fit(kept)
-        prior = learned.prior_
-        provenance = dict(prior.provenance) | {
-            "date": datetime.date.today().isoformat(),
-            "rows": f"at most {ROWS} of a data set, {1 - SHARE:.0%} to fit, the rest to score",
-            "script": "benchmarks/recommended.py",
-            "versions": {package: version(package) for package in ("numpy", "scikit-learn", "scipy", "upstairs")},
-        }
-        arrays = {f"prior/{key}": small(array) for key, array in prior.arrays.items()}
-        shipped = Prior(prior.family, prior.settings, {key[6:]: array for key, array in arrays.items()}, provenance)
-        document = {
-            "type": "MetaTuner",
-            "params": {"estimator": name},
-            "prior": {"family": shipped.family, "settings": dict(shipped.settings), "hash": shipped.hash},
-            "provenance": provenance,
-        }
-        write_folder(PRIORS / f"{name}-{kind}", json_value(document), arrays, README.format(name=name, kind=kind))
+        if name == TREE:
+            continue  # made by benchmarks/tree_tabular.py
+        learned = tuner(name, kind).meta_fit(kept(experience(name, kind)))
+        shipped(name, kind, learned.prior_, "benchmarks/recommended.py")
         print(f"{name} {kind}: {learned.prior_.settings['choice']['reason']}", flush=True)
+
+
+def kept(table: up.Experience) -> up.Experience:
+    """Keep one measure in single precision: a prior of tens of kilobytes."""
+    return up.Experience(
+        table.settings,
+        table.names,
+        {table.measure: table.score.astype(np.float32)},
+        table.groups,
+        table.fingerprints,
+        table.features.astype(np.float32),
+        table.seconds,
+    )
+
+
+def shipped(name: str, kind: str, prior: Prior, script: str) -> None:
+    """Write a prior where the library finds it."""
+    provenance = dict(prior.provenance) | {
+        "date": datetime.date.today().isoformat(),
+        "rows": f"at most {ROWS} of a data set, {1 - SHARE:.0%} to fit, the rest to score",
+        "script": script,
+        "versions": {package: version(package) for package in ("numpy", "scikit-learn", "scipy", "upstairs")},
+    }
+    arrays = {f"prior/{key}": small(array) for key, array in prior.arrays.items()}
+    written = Prior(prior.family, prior.settings, {key[6:]: array for key, array in arrays.items()}, provenance)
+    document = {
+        "type": "MetaTuner",
+        "params": {"estimator": name},
+        "prior": {"family": written.family, "settings": dict(written.settings), "hash": written.hash},
+        "provenance": provenance,
+    }
+    write_folder(
+        PRIORS / f"{name}-{kind}", json_value(document), arrays, README.format(name=name, kind=kind, script=script)
+    )
 
 
 def small(array: np.ndarray) -> np.ndarray:
@@ -199,7 +216,7 @@ def small(array: np.ndarray) -> np.ndarray:
 README = """# Settings of {name} ({kind}), learned from real data sets
 
 Scores of settings on data sets (no rows of them), descriptions of the data sets in thirty numbers, and how to choose.
-Used by `upstairs.recommended("{name}")`; made by `benchmarks/recommended.py`.
+Used by `upstairs.recommended("{name}")`; made by `{script}`.
 """
 
 

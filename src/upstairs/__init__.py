@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from upstairs.learners.prior_descent import PriorGradientDescentClassifier, PriorGradientDescentRegressor
     from upstairs.learners.prior_network import PriorNeuralNetworkClassifier, PriorNeuralNetworkRegressor
     from upstairs.learners.prior_svm import PriorSVC, PriorSVR
+    from upstairs.learners.prior_tree import PriorTreeClassifier, PriorTreeRegressor
     from upstairs.learners.recommended import RecommendedClassifier, RecommendedRegressor
     from upstairs.learners.registry import load, save
     from upstairs.learners.shipped import recommended
     from upstairs.learners.svm import MetaSVM
+    from upstairs.learners.tree import MetaDecisionTree
     from upstairs.learners.tuner import MetaTuner
     from upstairs.outer.experience import Experience
     from upstairs.outer.training import Training
@@ -44,6 +46,7 @@ _PLACES = {
     "EvaluationResult": "upstairs.evaluate",
     "Experience": "upstairs.outer.experience",
     "FamiliarityWarning": "upstairs.errors",
+    "MetaDecisionTree": "upstairs.learners.tree",
     "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
     "MetaSVM": "upstairs.learners.svm",
@@ -58,6 +61,8 @@ _PLACES = {
     "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
     "PriorSVC": "upstairs.learners.prior_svm",
     "PriorSVR": "upstairs.learners.prior_svm",
+    "PriorTreeClassifier": "upstairs.learners.prior_tree",
+    "PriorTreeRegressor": "upstairs.learners.prior_tree",
     "RecommendedClassifier": "upstairs.learners.recommended",
     "RecommendedRegressor": "upstairs.learners.recommended",
     "StorageError": "upstairs.errors",

@@ -29,6 +29,7 @@ class Learner(StrEnum):
     neural_network = "neural-network"
     gradient_descent = "gradient-descent"
     svm = "svm"
+    tree = "tree"
 
 
 class Net(StrEnum):
@@ -110,11 +111,14 @@ def fit(
     known = tasks[0].columns
     codes = split_names(categorical, known if isinstance(known, tuple) else ())
     descent = learner is Learner.gradient_descent
-    if learner is Learner.svm and net is not Net.auto:
-        raise ValueError("--net is not for --learner svm; leave it out.")
+    settled = learner in (Learner.svm, Learner.tree)
+    if settled and net is not Net.auto:
+        raise ValueError(f"--net is not for --learner {learner.value}; leave it out.")
+    if learner is Learner.tree and (steps is not None or checkpoint is not None):
+        raise ValueError("--steps and --checkpoint are not for --learner tree; leave them out.")
     if descent and (method != "auto" or prior_mean is not PriorMean.auto):
         raise ValueError("--method and --prior-mean are for --learner neural-network; leave them out.")
-    if learner is Learner.svm and method != "auto":
+    if settled and method != "auto":
         raise ValueError("--method is for --learner neural-network; leave it out.")
     gradients = (
         descent or method not in ("auto", "bayesian-linear", "prototype") or (method == "prototype" and net is Net.mlp)
@@ -140,6 +144,16 @@ def fit(
         meta = MetaSVM(
             prior_mean=prior_mean.value,
             training=training,
+            shots=span,
+            categorical=tuple(codes),
+            guard=guard,
+            random_state=seed,
+        )
+    elif learner is Learner.tree:
+        from upstairs.learners.tree import MetaDecisionTree
+
+        meta = MetaDecisionTree(
+            prior_mean=prior_mean.value,  # type: ignore[arg-type]
             shots=span,
             categorical=tuple(codes),
             guard=guard,

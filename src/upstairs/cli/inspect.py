@@ -9,6 +9,8 @@ import typer
 
 __all__ = ["chosen", "inspect"]
 
+LEAVES = 40
+"""Trees with more leaves are not written out."""
 BEST = 5
 """Looks at held-out tasks that are shown of a training run."""
 
@@ -60,6 +62,8 @@ def inspect(
             show(*_scales(found, largest, plain_table))
         if prior.settings["rule"] == "bayesian-linear":
             show(*_weights(prior, largest, weight_table))
+    if hasattr(found, "export_text"):
+        show("", f"The tree, {found.n_leaves_} leaves:", *([found.export_text()] if found.n_leaves_ <= LEAVES else []))
     sizes = [(name, " x ".join(map(str, array.shape)) or "1", str(array.dtype)) for name, array in arrays.items()]
     total = sum(array.nbytes for array in arrays.values()) / 1024
     show(
@@ -124,6 +128,7 @@ def _tuner_lines(prior: Any) -> list[tuple[str, str]]:
         ("estimator", estimator["name"] or estimator["class"]),
         ("learned from", f"{said['tasks']} data sets in {said['groups']} groups, {said['settings']} settings"),
         ("measured by", said["measure"]),
+        *((name.replace("_", " "), f"{value:g}") for name, value in prior.settings.get("fixed", {}).items()),
     ]
     return lines + ([("date", said["date"])] if "date" in said else [])
 

@@ -84,9 +84,17 @@ def ask(
         )
     if allowed is not None:
         known = _narrowed(known, allowed)
+    fixed = prior.settings.get("fixed", {})
     if trials == 1 and not guard:
-        return Advice([known.experience.settings[n] for n in known.order(x, _CHEAP_FALLBACKS)], familiarity)
-    return _compared(known, familiarity, x, _scorer(base, X, y, kind, cv, seed), kind, trials, guard)
+        order = [known.experience.settings[n] for n in known.order(x, _CHEAP_FALLBACKS)]
+        return Advice([_with(fixed, settings) for settings in order], familiarity)
+    advice = _compared(known, familiarity, x, _scorer(base, X, y, kind, cv, seed, fixed), kind, trials, guard)
+    return advice._replace(order=[_with(fixed, settings) for settings in advice.order])
+
+
+def _with(fixed: Settings, settings: Settings) -> Settings:
+    """Settings with what was learned to go with all of them; the estimator's own stay as they are."""
+    return {**fixed, **settings} if settings else settings
 
 
 def _narrowed(known: Recommender, allowed: Callable[[Settings], bool]) -> Recommender:
@@ -130,7 +138,7 @@ def _compared(
 
 
 def _scorer(
-    base: Any, X: Any, y: np.ndarray, kind: Kind, cv: int | float, seed: int | None
+    base: Any, X: Any, y: np.ndarray, kind: Kind, cv: int | float, seed: int | None, fixed: Settings
 ) -> Callable[[Settings, str], float]:
     """Cross-validated score of settings on the rows of `fit`; -inf where it cannot be had."""
     task = Task(X, y, name="the rows of fit", kind=kind)
@@ -142,7 +150,7 @@ def _scorer(
 
     def score(settings: Settings, measure: str) -> float:
         try:
-            value = trial(settings)[measure]
+            value = trial(_with(fixed, settings))[measure]
         except ValueError:
             return -np.inf
         return value if np.isfinite(value) else -np.inf

@@ -19,7 +19,7 @@ from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.task import Kind
 from upstairs.tasks.taskset import TaskSet
 
-__all__ = ["LANDMARK_ROWS", "LearnsByExperience", "is_experience"]
+__all__ = ["LANDMARK_ROWS", "LearnsByExperience", "is_experience", "serves_any_columns"]
 
 LANDMARK_ROWS = 128
 """Rows that very simple models are tried on to describe a data set: few, so that this takes no longer than the fit."""
@@ -80,8 +80,8 @@ class LearnsByExperience(MetaLearner, abc.ABC):
     # --- the contract -------------------------------------------------------------------------------------------
     @property
     def _needs_rows(self) -> bool:
-        """Whether ``meta_partial_fit`` needs the rows of earlier tasks: not where experience is all that was learned."""
-        return not is_experience(getattr(self, "prior_", None))
+        """Whether ``meta_partial_fit`` needs the rows of earlier tasks: not where the prior knows no columns."""
+        return not serves_any_columns(getattr(self, "prior_", None))
 
     def meta_fit(self: AnyLearner, tasks: Any, *, validation: Any = None) -> AnyLearner:
         """Learn a prior over tasks, or from a table of trials.
@@ -123,7 +123,7 @@ class LearnsByExperience(MetaLearner, abc.ABC):
 
     def adapt_many(self, tasks: Any) -> list[Any]:
         """Adapt many tasks, with the results of `adapt` one by one; without columns in common, without warnings."""
-        if is_experience(self._prior()):
+        if serves_any_columns(self._prior()):
             return MetaTuner.adapt_many(self, tasks)
         return super().adapt_many(tasks)
 
@@ -133,12 +133,11 @@ class LearnsByExperience(MetaLearner, abc.ABC):
         Raises
         ------
         PriorMismatchError
-            If settings are all that was learned, or labels are a task's own.
+            If the prior knows no columns, or labels are a task's own.
         """
-        if is_experience(self._prior()):
+        if serves_any_columns(self._prior()):
             raise PriorMismatchError(
-                "adapt_zero needs a prior on columns, but this one has learned settings for tasks with different columns; "
-                "pass rows to adapt."
+                "adapt_zero needs a prior on columns, but this one was learned for tasks with different columns; pass rows to adapt."
             )
         return super().adapt_zero(like)
 
@@ -210,3 +209,8 @@ class LearnsByExperience(MetaLearner, abc.ABC):
 def is_experience(prior: Prior | None) -> bool:
     """Whether settings are all that a prior holds."""
     return prior is not None and "experience" in prior.settings
+
+
+def serves_any_columns(prior: Prior | None) -> bool:
+    """Whether what was learned is not about columns."""
+    return prior is not None and "encoder" not in prior.settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scipy.stats import loguniform
@@ -23,12 +23,13 @@ class Known:
     """One kind of estimator: where its classes lie and what to vary.
 
     ``places`` maps a kind of task to ``(module, class)``; ``space`` maps arguments to lists or SciPy distributions, as
-    scikit-learn's randomised search takes them, and ``only`` adds to it for one kind.
+    scikit-learn's randomised search takes them, and ``only`` adds to it for one kind; ``arguments`` are given to the class.
     """
 
     places: Mapping[Kind, tuple[str, str]]
     space: Mapping[str, Any]
     only: Mapping[Kind, Mapping[str, Any]]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def distributions(self, kind: Kind) -> dict[str, Any]:
         """Return what to vary for tasks of a kind."""
@@ -58,14 +59,19 @@ _CRITERIA: dict[Kind, Mapping[str, Any]] = {"classification": {"criterion": ["gi
 
 CATALOGUE: Mapping[str, Known] = {
     "decision-tree": Known(
-        _both("tree", "DecisionTree"),
+        {
+            "classification": ("upstairs.learners.prior_tree", "PriorTreeClassifier"),
+            "regression": ("upstairs.learners.prior_tree", "PriorTreeRegressor"),
+        },
         {
             "max_depth": [None, 1, 2, 3, 4, 5, 6, 8, 10, 14],
             "min_samples_leaf": _log_integers(1, 60, 14),
             "max_features": [None, None, None, 0.7, 0.4],
             "ccp_alpha": [0.0, 0.0, 0.0003, 0.001, 0.003, 0.01, 0.03],
+            "smoothing": [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
         },
         _CRITERIA,
+        {"encode": False},
     ),
     "random-forest": Known(_both("ensemble", "RandomForest"), _FOREST, _CRITERIA),
     "extra-trees": Known(_both("ensemble", "ExtraTrees"), _FOREST, _CRITERIA),
@@ -137,8 +143,9 @@ def made(name: str, kind: Kind) -> Any:
 
     Examples
     --------
-    >>> made("decision-tree", "regression")
-    DecisionTreeRegressor()
+    >>> made("random-forest", "regression")
+    RandomForestRegressor()
     """
-    module, cls = known(name, kind).places[kind]
-    return getattr(importlib.import_module(module), cls)()
+    entry = known(name, kind)
+    module, cls = entry.places[kind]
+    return getattr(importlib.import_module(module), cls)(**entry.arguments)

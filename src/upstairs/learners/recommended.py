@@ -223,7 +223,7 @@ class RecommendedClassifier(ClassifierMixin, Recommended):
     >>> X, y = load_wine(return_X_y=True)
     >>> model = RecommendedClassifier("decision-tree", settings={"max_depth": 3}, random_state=0).fit(X, y)
     >>> model.estimator_
-    DecisionTreeClassifier(max_depth=3, random_state=0)
+    PriorTreeClassifier(encode=False, max_depth=3, random_state=0)
     """
 
     _kind = "classification"

@@ -11,16 +11,17 @@ import numpy as np
 from upstairs.errors import PriorMismatchError, StorageError
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
-from upstairs.learners.recommended import Recommended
 from upstairs.learners.seen import Seen
 from upstairs.plain import json_value
 from upstairs.prior import Prior
 from upstairs.storage import read_folder, write_folder
 from upstairs.values import restored, stored
 
-__all__ = ["load", "save"]
+__all__ = ["load", "rebuilt", "save", "written"]
 
 _CLASSES = {
+    "CombinedClassifier": "upstairs.learners.combine",
+    "MetaDecisionTree": "upstairs.learners.tree",
     "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
     "MetaSVM": "upstairs.learners.svm",
@@ -31,6 +32,8 @@ _CLASSES = {
     "PriorNeuralNetworkRegressor": "upstairs.learners.prior_network",
     "PriorSVC": "upstairs.learners.prior_svm",
     "PriorSVR": "upstairs.learners.prior_svm",
+    "PriorTreeClassifier": "upstairs.learners.prior_tree",
+    "PriorTreeRegressor": "upstairs.learners.prior_tree",
     "RecommendedClassifier": "upstairs.learners.recommended",
     "RecommendedRegressor": "upstairs.learners.recommended",
 }
@@ -67,7 +70,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     True
     """
     name = type(model).__name__
-    if name not in _CLASSES or not isinstance(model, MetaLearner | PriorEstimator | Recommended):
+    if _CLASSES.get(name) != type(model).__module__:
         raise StorageError(f"save takes a meta-learner or an adapted model of this library, but got a {name}.")
     document: dict[str, Any] = {"type": name, "params": _params(model)}
     arrays: dict[str, np.ndarray] = {}
@@ -87,17 +90,23 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     else:
         if not model.__sklearn_is_fitted__():
             raise StorageError(f"This {name} is not fitted; call fit or adapt before saving it.")
-        prior = model.prior if isinstance(model, Recommended) else model._prior_read()
-        document["fitted"], fitted = model._stored()
-        arrays |= {f"fitted/{key}": array for key, array in fitted.items()}
-        if hasattr(model, "classes_"):
-            document["classes"] = model.classes_.tolist()
+        prior = model._prior_read() if isinstance(model, PriorEstimator) else model.prior
+        document, arrays = written(model)
         readme = _MODEL_README
     if prior is not None:
         document["prior"] = {"family": prior.family, "settings": dict(prior.settings), "hash": prior.hash}
         document["provenance"] = dict(prior.provenance)
         arrays |= {f"prior/{key}": array for key, array in prior.arrays.items()}
     write_folder(path, json_value(document), arrays, readme.format(name=name))
+
+
+def written(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Write a fitted estimator, but not its prior, as JSON values and arrays; `rebuilt` undoes it."""
+    document: dict[str, Any] = {"type": type(model).__name__, "params": _params(model)}
+    document["fitted"], fitted = model._stored()
+    if hasattr(model, "classes_"):
+        document["classes"] = model.classes_.tolist()
+    return document, {f"fitted/{key}": array for key, array in fitted.items()}
 
 
 def load(path: str | os.PathLike[str], *, net: Any = None) -> Any:
@@ -117,11 +126,21 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Any:
     StorageError
         If the folder is missing, foreign, damaged, or of another schema version.
     """
-    document, arrays = read_folder(path)
+    return rebuilt(*read_folder(path), where=str(path), net=net)
+
+
+def rebuilt(document: dict[str, Any], arrays: dict[str, np.ndarray], *, where: str, net: Any = None) -> Any:
+    """Make what a document and arrays describe, if it is of this library; ``where`` names them in errors.
+
+    Raises
+    ------
+    StorageError
+        If they hold something else, or are damaged.
+    """
     name = document.get("type")
     if name not in _CLASSES:
         raise StorageError(
-            f"{path} holds a {name!r}, which this version cannot load; it loads {', '.join(sorted(_CLASSES))}."
+            f"{where} holds a {name!r}, which this version cannot load; it loads {', '.join(sorted(_CLASSES))}."
         )
     cls = getattr(importlib.import_module(_CLASSES[name]), name)
     try:
@@ -130,7 +149,7 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Any:
         if isinstance(error, StorageError | PriorMismatchError):
             raise
         raise StorageError(
-            f"{path} is damaged ({type(error).__name__}: {error}); copy or save the folder again."
+            f"{where} is damaged ({type(error).__name__}: {error}); copy or save the folder again."
         ) from error
 
 

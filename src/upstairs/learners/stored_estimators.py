@@ -1,13 +1,16 @@
-"""Fitted scikit-learn estimators as arrays, through skops: nothing but known types is made when they are read."""
+"""Fitted estimators as bytes: scikit-learn's through skops, the library's own by their own means; only known types are read."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from upstairs.errors import StorageError
+from upstairs.learners.base import PriorEstimator
+from upstairs.plain import json_value
 
 __all__ = ["packed", "unpacked"]
 
@@ -27,6 +30,11 @@ _ALLOWED = frozenset(
 """Types beyond those that skops itself trusts: parts of scikit-learn's estimators that only hold numbers."""
 
 
+_ZIP = b"PK"
+"""What skops writes starts with this; what is written by the library's own means does not."""
+_DOCUMENT = "document"
+
+
 def packed(estimator: Any) -> UInt8[np.ndarray, " byte"]:
     """Write a fitted estimator as bytes.
 
@@ -44,6 +52,8 @@ def packed(estimator: Any) -> UInt8[np.ndarray, " byte"]:
     """
     import skops.io
 
+    if isinstance(estimator, PriorEstimator):
+        return _packed_own(estimator)
     held = skops.io.dumps(estimator)
     unknown = _unknown(held)
     if unknown:
@@ -65,12 +75,37 @@ def unpacked(held: UInt8[np.ndarray, " byte"]) -> Any:
     import skops.io
 
     data = held.tobytes()
+    if not data.startswith(_ZIP):
+        return _unpacked_own(data)
     unknown = _unknown(data)
     if unknown:
         raise StorageError(
             f"The stored estimator holds {unknown[0]}, which this library does not read; it may be harmful."
         )
     return skops.io.loads(data, trusted=sorted(_ALLOWED))
+
+
+def _packed_own(estimator: PriorEstimator) -> UInt8[np.ndarray, " byte"]:
+    """An estimator of this library without a prior: its document and arrays in one piece."""
+    from safetensors.numpy import save
+
+    from upstairs.learners.registry import written
+
+    document, arrays = written(estimator)
+    text = np.frombuffer(json.dumps(json_value(document)).encode(), dtype=np.uint8)
+    return np.frombuffer(save(arrays | {_DOCUMENT: text}), dtype=np.uint8)
+
+
+def _unpacked_own(data: bytes) -> PriorEstimator:
+    from safetensors.numpy import load
+
+    from upstairs.learners.registry import rebuilt
+
+    arrays = load(data)
+    found: PriorEstimator = rebuilt(
+        json.loads(arrays.pop(_DOCUMENT).tobytes()), arrays, where="The model inside the model"
+    )
+    return found
 
 
 def _unknown(data: bytes) -> list[str]:

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from upstairs.errors import PriorMismatchError
 from upstairs.inner.svm_kernel import KERNELS
+from upstairs.learners.argument_checks import check_class_weight, class_numbers, is_number, is_whole
 
-__all__ = ["EQUAL", "as_numbers", "check_arguments"]
-
-EQUAL = "equal"
-"""Class weight that is one for every class, whatever a prior says."""
+__all__ = ["as_numbers", "check_arguments"]
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
@@ -31,30 +26,25 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     """
     for name in ("C", "width"):
         value = given.get(name)
-        if value is not None and not (_number(value) and value > 0):
+        if value is not None and not (is_number(value) and value > 0):
             raise ValueError(f"{name} must be a positive number or None (from the prior), but is {value!r}.")
     epsilon = given.get("epsilon")
-    if epsilon is not None and not (_number(epsilon) and epsilon >= 0):
+    if epsilon is not None and not (is_number(epsilon) and epsilon >= 0):
         raise ValueError(f"epsilon must be a number of at least 0 or None (from the prior), but is {epsilon!r}.")
     kernel = given.get("kernel")
     if kernel is not None and kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)} or None (from the prior), but is {kernel!r}.")
     gamma = given.get("gamma")
-    if gamma is not None and gamma not in ("scale", "auto") and not (_number(gamma) and gamma > 0):
+    if gamma is not None and gamma not in ("scale", "auto") and not (is_number(gamma) and gamma > 0):
         raise ValueError(f"gamma must be 'scale', 'auto', a positive number or None, but is {gamma!r}.")
     if gamma is not None and given.get("width") is not None:
         raise ValueError(
             f"width={given['width']!r} and gamma={gamma!r} both say how wide the kernel is; leave one of them at None."
         )
     degree = given.get("degree")
-    if degree is not None and not (isinstance(degree, int | np.integer) and degree >= 1):
+    if degree is not None and not is_whole(degree, 1):
         raise ValueError(f"degree must be a whole number of at least 1, but is {degree!r}.")
-    weight = given.get("class_weight")
-    if weight is not None and weight not in ("balanced", EQUAL) and not isinstance(weight, Mapping):
-        raise ValueError(
-            f"class_weight must be 'balanced', {EQUAL!r}, a mapping from labels to weights, or None (from the prior), but is "
-            f"{weight!r}."
-        )
+    check_class_weight(given.get("class_weight"))
 
 
 def as_numbers(settings: Mapping[str, Any], classes: list[Any], scale: float) -> dict[str, float]:
@@ -81,10 +71,10 @@ def as_numbers(settings: Mapping[str, Any], classes: list[Any], scale: float) ->
     """
     found: dict[str, float] = {}
     for name, value in settings.items():
-        if value is None or value == EQUAL or (name == "gamma" and value == "scale"):
+        if value is None or (name == "gamma" and value == "scale"):
             continue
         if name == "class_weight":
-            found |= {"balanced": 1.0} if value == "balanced" else _of_classes(value, classes)
+            found |= class_numbers(value, classes)
         elif name == "kernel":
             found[name] = float(KERNELS.index(value))
         elif name == "gamma" and value == "auto":
@@ -92,20 +82,3 @@ def as_numbers(settings: Mapping[str, Any], classes: list[Any], scale: float) ->
         else:
             found[name] = float(value) / (scale if name == "epsilon" else 1.0)
     return found
-
-
-def _of_classes(weights: Mapping[Any, float], classes: list[Any]) -> dict[str, float]:
-    found = {}
-    for label, weight in weights.items():
-        if label not in classes:
-            raise PriorMismatchError(
-                f"class_weight names the label {label!r}, but the labels are {', '.join(map(repr, classes[:10]))}; correct it."
-            )
-        if not (_number(weight) and weight > 0):
-            raise PriorMismatchError(f"class_weight of {label!r} must be a positive number, but is {weight!r}.")
-        found[f"class {classes.index(label)}"] = float(weight)
-    return found
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -14,9 +14,10 @@ from upstairs.errors import PriorMismatchError
 from upstairs.inner.rule import PlainRule, Rows
 from upstairs.inner.support_vectors import SupportVectors, machine
 from upstairs.learners.adaptation import Adapted, more_rows
+from upstairs.learners.argument_checks import agrees_on_weights
 from upstairs.learners.experienced import ExperiencedEstimator
 from upstairs.learners.rows import checked_targets
-from upstairs.learners.svm_arguments import EQUAL, as_numbers, check_arguments
+from upstairs.learners.svm_arguments import as_numbers, check_arguments
 from upstairs.outer.trials import Settings
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
@@ -114,8 +115,7 @@ class SvmEstimator(ExperiencedEstimator, abc.ABC):
     def _agrees(self, settings: Settings, given: Mapping[str, Any]) -> bool:
         if "kernel" in given and settings.get("kernel", "rbf") != given["kernel"]:
             return False
-        asked = given.get("class_weight")
-        return asked is None or isinstance(asked, Mapping) or settings.get("class_weight", EQUAL) == asked
+        return agrees_on_weights(settings, given)
 
     def _joined(self, settings: dict[str, Any], given: Mapping[str, Any], prior: Prior) -> dict[str, Any]:
         if given.get("gamma") is not None:

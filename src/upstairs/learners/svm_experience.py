@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from upstairs.inner.support_vectors import SupportVectors
+from upstairs.learners.recommended_splits import recommended_splits
 from upstairs.learners.svm_arguments import as_numbers
 from upstairs.learners.svm_estimator import FAMILY
-from upstairs.learners.tuner_prior import recommender_of
-from upstairs.outer.recommend import group_folds
-from upstairs.outer.svm_slope import Split, learn_slope
+from upstairs.outer.svm_slope import learn_slope
 from upstairs.outer.trials import Trials
 from upstairs.plain import json_value
 from upstairs.prior import Prior
@@ -39,23 +36,6 @@ def svm_prior(tuned: Prior, slope: Sequence[float] | None, provenance: Mapping[s
 
 def learned_slope(tuned: Prior, tasks: TaskSet, trials: Trials) -> tuple[float, float]:
     """Learn how sure decisions are from one fit a task, with the settings that the other groups' tasks recommend."""
-    return learn_slope(_splits(tuned, tasks, trials))
-
-
-def _splits(tuned: Prior, tasks: TaskSet, trials: Trials) -> Iterator[Split]:
-    known = recommender_of(tuned)
-    table = known.experience
-    fold = group_folds(table.groups)
-    rule = SupportVectors()
-    loaded = {task.name: task for task in tasks}
-    for out in np.unique(fold):
-        others = table.take(fold != out)
-        asked = type(known).learn(others if len(others) else table, known.form)
-        for row in np.flatnonzero(fold == out):
-            settings = table.settings[asked.order(table.features[row], 1)[0]]
-            for part in trials.folds(loaded[table.names[int(row)]])[:1]:
-                labels, y = np.unique(part.y, return_inverse=True)
-                seen = np.isin(part.y_held_out, labels)
-                params = rule.own_params(part.x, y, len(labels))
-                params = rule.override(params, as_numbers(settings, labels.tolist(), 1.0))
-                yield params, part.x, y, part.x_held_out[seen], np.searchsorted(labels, part.y_held_out[seen])
+    return learn_slope(
+        recommended_splits(tuned, tasks, trials, SupportVectors(), lambda said, labels: as_numbers(said, labels, 1.0))
+    )

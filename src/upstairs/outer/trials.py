@@ -17,7 +17,7 @@ from upstairs.storage import content_hash
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.task import Kind, Task
 
-__all__ = ["SCORES", "Settings", "Trials", "check_cv", "held_out", "scores_of", "with_settings"]
+__all__ = ["SCORES", "Settings", "Trials", "balanced_accuracy", "check_cv", "held_out", "scores_of", "with_settings"]
 
 Settings: TypeAlias = Mapping[str, Any]
 
@@ -220,11 +220,10 @@ def scores_of(
             "neg_mean_absolute_error": -float(np.abs(y - said).mean()),
         }
     seen = np.unique(y)
-    recalls = [float(np.mean(said[y == label] == label)) for label in seen]
     scores = {
         "neg_log_loss": np.nan,
         "accuracy": float(np.mean(said == y)),
-        "balanced_accuracy": float(np.mean(recalls)),
+        "balanced_accuracy": balanced_accuracy(y, said),
         "roc_auc": np.nan,
     }
     if hasattr(model, "predict_proba"):
@@ -236,6 +235,17 @@ def scores_of(
         if len(seen) > 1:
             scores["roc_auc"] = float(np.mean([area_under_curve((y == k).astype(int), full[:, k]) for k in which]))
     return scores
+
+
+def balanced_accuracy(y: Shaped[np.ndarray, " row"], said: Shaped[np.ndarray, " row"]) -> float:
+    """Mean over the classes of ``y`` of the share of rows that are named rightly.
+
+    Examples
+    --------
+    >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])).__round__(3)
+    0.833
+    """
+    return float(np.mean([np.mean(said[y == label] == label) for label in np.unique(y)]))
 
 
 def held_out(

@@ -13,7 +13,7 @@ from upstairs.prior import Prior
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_curves", "plot_rates", "plot_schedule"]
+__all__ = ["axes", "plot_curves", "plot_rates", "plot_schedule"]
 
 _NAMES = {"rate": "step size", "momentum": "momentum", "beta1": "beta 1", "beta2": "beta 2", "epsilon": "epsilon"}
 _LOG = ("rate", "epsilon")
@@ -50,7 +50,7 @@ def plot_curves(losses: Mapping[str, Any], *, band: float = 0.8, log: bool = Tru
     """
     if not 0.0 < band < 1.0:
         raise ValueError(f"band must lie between 0 and 1, but is {band!r}; 0.8 is usual.")
-    ax = _axes(ax)
+    ax = axes(ax)
     for name, rows in losses.items():
         rows = np.asarray(rows, np.float64)
         if rows.ndim != 2:
@@ -90,7 +90,7 @@ def plot_schedule(prior: Prior, knob: str = "rate", *, ax: Axes | None = None) -
             f"The rule of this prior has no {knob!r} of its own for every step; learn one with options={{'schedule': True}}, or use "
             "plot_rates."
         )
-    ax = _axes(ax)
+    ax = axes(ax)
     for name, array in found.items():
         ax.plot(np.arange(1, len(array) + 1), np.median(array.reshape(len(array), -1), axis=1), marker=".", label=name)
     if knob in _LOG:
@@ -120,7 +120,7 @@ def plot_rates(prior: Prior, knob: str = "rate", *, ax: Axes | None = None) -> A
     found = _shown(prior, knob)
     if not found:
         raise PriorMismatchError(f"The rule of this prior has no {knob!r}; it is {type(_rule(prior)).__name__}.")
-    ax = _axes(ax)
+    ax = axes(ax)
     ax.boxplot([np.ravel(array) for array in found.values()], orientation="horizontal", whis=(0, 100))
     ax.set_yticklabels(list(found))
     ax.set_xlabel(_NAMES.get(knob, knob))
@@ -157,11 +157,18 @@ def _shown(prior: Prior, knob: str) -> dict[str, np.ndarray]:
     }
 
 
-def _axes(ax: Axes | None) -> Axes:
+def axes(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
+    """Return the axes, or new ones (of a size in inches).
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
     if ax is not None:
         return ax
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise MissingExtraError("Pictures need matplotlib; install it: pip install 'upstairs[plot]'.") from error
-    return pyplot.subplots(layout="constrained")[1]
+    return pyplot.subplots(layout="constrained", figsize=size)[1]

@@ -1,0 +1,60 @@
+"""The conformance checks on MetaDecisionTree: experience with settings for tasks with different columns."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+import upstairs as up
+from upstairs.tasks import Task, TaskSet
+from upstairs.testing import MetaCase, parametrize_with_meta_checks
+
+LONG = bool(os.environ.get("UPSTAIRS_LONG"))
+"""Whether unrelated tasks are gone through as well: half a minute more."""
+SETTINGS = [{"max_depth": depth, "smoothing": smoothing} for depth in (1, 6) for smoothing in (1.0, 20.0)]
+
+
+def stepped(number: int, seed: int, rows: int, columns: int, noise: float) -> Task:
+    """Two classes of the task's own, on either side of a step behind noise; without much noise steps in two columns, skewed."""
+    rng = np.random.default_rng([seed, number])
+    X = rng.uniform(-1.0, 1.0, size=(rows, columns))
+    y = (X[:, 0] > 0) + noise * rng.normal(size=rows)
+    if noise < 0.1:
+        y = y + 2.0 * (X[:, -1] > 0.3)
+    label = np.array([f"{number}{name}" for name in "ab"])[(y > np.median(y)).astype(int)]
+    return Task(X if noise > 0.1 else np.exp(8.0 * X), label, name=f"s{seed}-{number}")
+
+
+def sample(seed: int, count: int, noise: float, *, vary: bool = False) -> TaskSet:
+    """Tasks of 60 rows and 2 columns, or of 5 to 40 rows and 1 to 3 columns."""
+    sizes = [(5 + 5 * (n % 8), 1 + n % 3) if vary else (60, 2) for n in range(count)]
+    return TaskSet([stepped(number, seed, *size, noise) for number, size in enumerate(sizes)], labels="own")
+
+
+CASES = [
+    MetaCase(
+        up.MetaDecisionTree(settings=SETTINGS, max_seconds=None),
+        sample(0, 24, 0.5, vary=True),
+        sample(1, 30, 0.5),
+        sample(2, 200, 0.02) if LONG else None,
+        shots=15,
+        columns="any",
+        setting=("smoothing", 1000.0),
+        bad_setting=("trials", 0),
+        name="different columns",
+    )
+]
+
+
+@parametrize_with_meta_checks(CASES)
+def test_meta_decision_tree(meta_learner, check):
+    check(meta_learner)
+
+
+def test_experience_serves_any_columns():
+    fitted = CASES[0].fitted(CASES[0].meta)
+    for columns in (1, 40):
+        task = stepped(0, 5, 30, columns, 0.5)
+        (model,) = fitted.adapt_many([task])
+        assert np.isfinite(model.predict_proba(task.X)).all()
