@@ -26,7 +26,7 @@ def prior(kind="regression", *, latents=1, split=0.0, most=0, seed=0):
     params |= {"tree/offset": rng.normal(size=(5, outputs)), "weight": np.ones(1)}
     columns = 3 + outputs
     params |= {"grow/effect": np.array(0.4), "grow/split": np.array(split), "grow/feature": np.log([0.25, 0.75])}
-    params |= {"grow/least": np.array(2.0), "grow/most": np.array(float(most))}
+    params |= {"grow/least": np.array(2.0), "grow/most": np.array(float(most)), "grow/noise": np.array([NOISE])}
     if kind == "regression":
         mean, factor = rng.normal(size=(1, columns)), rng.normal(size=(1, columns, columns))
         return params | {"mean": mean, "factor": factor, "noise": np.array([NOISE])}

@@ -50,9 +50,10 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A split of a leaf, and the log evidence that it gains beyond its prior."""
+    """A split of a leaf, and the log evidence that it gains beyond its ``cost``, minus the log of its prior."""
 
     gain: float
+    cost: float
     feature: int
     threshold: float
 
@@ -95,7 +96,8 @@ def best_split(
             h -= np.square(total[-1] - 2.0 * total[:-1])
         scaled = 1.0 + habits.effect * np.maximum(h, 0.0)
         gain += 0.5 * (habits.effect * np.square(q) / scaled - np.log(scaled))
-    gain += habits.split + habits.feature[columns] - np.log(cuts[columns])
+    cost = np.log(cuts[columns]) - habits.feature[columns] - habits.split
+    gain -= cost
     place = np.arange(1, count)[:, None]
     fits = (ordered[1:] > ordered[:-1]) & (place >= habits.least) & (place <= count - habits.least)
     gain = np.where(fits, gain, -np.inf)
@@ -104,4 +106,7 @@ def best_split(
         return None
     below, above = ordered[best], ordered[best[0] + 1, best[1]]
     middle = 0.5 * (below + above)
-    return Split(float(gain[best]), int(columns[best[1]]), float(middle if below <= middle < above else below))
+    which = int(best[1])
+    return Split(
+        float(gain[best]), float(cost[which]), int(columns[which]), float(middle if below <= middle < above else below)
+    )

@@ -129,7 +129,10 @@ class PriorTree(AdaptationRule):
                 splits = own[t][own[t] >= 0]
                 added[t, :, : len(splits)] = sides(_tree_of_task(state, t), splits)[node[t]]
             phi = np.concatenate([phi, added], axis=2)
-        return self._base.predict_on(params, state, phi)
+        predicted: Prediction = self._base.predict_on(params, state, phi)
+        if isinstance(predicted, Gaussian) and "noise" in state:
+            return Gaussian(predicted.mean, predicted.variance + (state["noise"] - params["noise"][0])[:, None])
+        return predicted
 
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Log evidence a row."""
@@ -177,21 +180,30 @@ class PriorTree(AdaptationRule):
     def _grown(
         self, params: Params, rows: Rows, phi: Float[np.ndarray, "row column"], node: Int[np.ndarray, " row"]
     ) -> dict[str, np.ndarray]:
-        """Learn one task, growing the tree as long as a split gains evidence."""
-        habits = _habits(params)
+        """Learn one task, growing the tree as long as a split gains evidence.
+
+        A regression is less noisy around a tree that has grown; which of the two noises holds is decided by the evidence of the
+        trees that grow with each, the prior of their splits counted.
+        """
         there = np.flatnonzero(rows.mask[0])
-        x, node = rows.x[0][there], node[there]
+        weight = None if rows.weight is None else rows.weight[:, there]
+        task = Rows(rows.x[:, there], rows.y[:, there], rows.mask[:, there], weight)
+        if self.kind == "classification":
+            return self._growth(params, task, phi[there], node[there])[1]
+        noises = [params["noise"]]
+        if len(there) >= 2 * int(params["grow/least"]):
+            noises.append(params["grow/noise"])
+        grown = [self._growth({**params, "noise": noise}, task, phi[there], node[there]) for noise in noises]
+        return max(grown, key=lambda entry: entry[0])[1]
+
+    def _growth(
+        self, params: Params, task: Rows, phi: Float[np.ndarray, "row column"], node: Int[np.ndarray, " row"]
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Grow with one noise; the log evidence less what the splits cost, and the state."""
+        habits, x = _habits(params), task.x[0]
         tree = {name: array.copy() for name, array in tree_of(params).items()}
-        depth = depths(tree)
-        own: list[int] = []
-        wide = params
-        columns = phi[there][None]
-        task = Rows(
-            rows.x[:, there],
-            rows.y[:, there],
-            rows.mask[:, there],
-            None if rows.weight is None else rows.weight[:, there],
-        )
+        depth, own, cost = depths(tree), list[int](), 0.0
+        wide, columns = params, phi[None]
         state: State = self._base.adapt_on(wide, columns, task)
         while len(own) < habits.most:
             rest = self._rest(wide, state, columns[0], task)
@@ -214,11 +226,14 @@ class PriorTree(AdaptationRule):
             depth = np.append(depth, [depth[leaf] + 1] * 2)
             node = np.where(right, new + 1, np.where(node == leaf, new, node))
             own.append(leaf)
+            cost += split.cost
             wide = _wider(params, len(own))
             state = self._base.adapt_on(wide, columns, task)
         kept = {name: state[name][0] for name in ("mean", "root", "evidence", "rows")}
+        kept |= {"noise": params["noise"][0]} if self.kind == "regression" else {}
         seen = _counts(tree, node[None], np.ones((1, len(node)), dtype=bool))[0]
-        return kept | tree | {"own": np.array(own, dtype=float), "seen": seen}
+        found_state = kept | tree | {"own": np.array(own, dtype=float), "seen": seen}
+        return float(state["evidence"][0, 0]) - cost, found_state
 
     def _rest(self, params: Params, state: State, phi: Float[np.ndarray, "row column"], task: Rows) -> Rest:
         """What the posterior leaves unexplained."""
