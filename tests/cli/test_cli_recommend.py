@@ -26,7 +26,7 @@ def test_settings_for_a_table_and_a_model(folder, tmp_path, capsys, file, kind):
     assert len(lines) == 217
     assert main(["inspect", model]) == 0
     said = capsys.readouterr().out
-    assert "DecisionTree" in said
+    assert "PriorTree" in said
     assert "left-out tasks" in said
 
 
