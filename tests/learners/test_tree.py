@@ -298,3 +298,23 @@ def test_what_does_not_go_together_is_refused(experienced):
         up.MetaDecisionTree().meta_fit(tasks(count=3), validation=tasks(count=5)[3:])
     with pytest.raises(up.TaskError, match="as those of the experience are"):
         up.MetaDecisionTree().meta_fit(experienced.experience_).meta_partial_fit(tasks("regression", 4)[3:])
+
+
+# --- which classifier to trust ------------------------------------------------------------------------------------------
+def test_combinations_are_learned_over_tasks(tmp_path):
+    made = tasks(count=6)
+    meta = up.MetaDecisionTree(kind="combine", estimators=["naive-bayes", "logistic-regression"]).meta_fit(made[:4])
+    model = meta.adapt(made[5].X, made[5].y)
+    assert set(model.trusted(made[5].X)) <= {"naive-bayes", "logistic-regression"}
+    assert len(meta.adapt_many(made[4:])) == 2
+    assert meta.plain_learner("classification").prior is None
+    up.save(model, tmp_path)
+    assert_array_equal(up.load(tmp_path).predict(made[5].X), model.predict(made[5].X))
+    first = meta.prior_
+    assert meta.meta_partial_fit(made[4:5]).prior_.hash != first.hash
+    with pytest.raises(up.PriorMismatchError, match="adapt_zero needs a prior on columns"):
+        meta.adapt_zero()
+    with pytest.raises(up.TaskError, match="kind='combine' learns from a TaskSet"):
+        meta.meta_fit(made[:4], validation=made[4:])
+    with pytest.raises(ValueError, match="kind must be"):
+        up.MetaDecisionTree().set_params(kind="both").meta_fit(made)
