@@ -4,8 +4,10 @@
 
 Each split holds a quarter of the tasks out; default settings. "Own tree": scikit-learn's, on the support alone; "tuned tree": its
 depth and leaf size by a grid search on the support (squared error or log loss); "pooled tree": on the rows of all training
-tasks, its size chosen by cross-validation over tasks. Data: ``task_families`` in the folder ``UPSTAIRS_DATA`` (default
-``../shared/data``). Writes ``tree_families.md`` beside itself, one section a family, which stays if other families are run.
+tasks, its size chosen by cross-validation over tasks; "pooled boosting + offset": scikit-learn's boosting on those rows, moved
+by the shrunken mean residual of the support ("pooled + offset" takes a linear model instead where that is better). Data:
+``task_families`` in the folder ``UPSTAIRS_DATA`` (default ``../shared/data``). Writes ``tree_families.md`` beside itself, one
+section a family, which stays if other families are run.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, StratifiedKFold
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import upstairs as up
+from upstairs.learners.baseline_mathematics import variance_components
 from upstairs.learners.baseline_models import Baseline, ClassModel, PointModel, Situated
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
@@ -41,6 +45,7 @@ LEARNER, LINEAR, OWN, TUNED, POOLED = (
     "tuned tree",
     "pooled tree",
 )
+BOOSTED = "pooled boosting + offset"
 LEAST_PROBABILITY = 1e-3
 """Of a class by a plain tree, without which its log loss has no end."""
 GRID = {"max_depth": [1, 3, 8], "min_samples_leaf": [1, 3, 8]}
@@ -54,6 +59,7 @@ class Tree(Baseline):
     how: str = OWN
     encoder: Encoder | None = None
     model: Any = None
+    variances: tuple[float, float] = (1.0, 0.0)
     name: ClassVar[str] = "tree"
     one_class: ClassVar[bool] = True
 
@@ -62,11 +68,16 @@ class Tree(Baseline):
         listed = list(train.canonical())
         columns = concatenate_columns(listed)
         encoder = Encoder.fit(columns)
-        if self.how != POOLED:
+        if self.how in (OWN, TUNED):
             return replace(self, encoder=encoder)
         groups = np.repeat(np.arange(len(listed)), [len(task) for task in listed])
         y = np.concatenate([task.y for task in listed])
         folds = list(GroupKFold(5).split(groups, y, groups))
+        if self.how == BOOSTED:
+            x, boosting = encoder.encode(columns), HistGradientBoostingRegressor(random_state=0)
+            residual = y - cross_val_predict(boosting, x, y, cv=folds)
+            variances = variance_components([residual[groups == task] for task in range(len(listed))])
+            return replace(self, encoder=encoder, model=boosting.fit(x, y), variances=variances)
         search = GridSearchCV(self.tree(), POOLED_GRID, scoring=self.scoring, cv=folds)
         return replace(self, encoder=encoder, model=search.fit(encoder.encode(columns), y).best_estimator_)
 
@@ -96,6 +107,11 @@ class Tree(Baseline):
                     )
                     model = GridSearchCV(model, GRID, scoring=self.scoring, cv=folds)
             model.fit(encoder.encode(X), y)
+        if self.how == BOOSTED:
+            within, between = self.variances
+            weight = len(y) * between / (len(y) * between + within)
+            shift = weight * float((y - model.predict(encoder.encode(X))).mean())
+            return PointModel(lambda new: model.predict(encoder.encode(new)) + shift)
         if self.at.kind == "regression":
             return PointModel(lambda new: model.predict(encoder.encode(new)))
         place = np.searchsorted(model.classes_, np.array(self.at.classes))
@@ -120,7 +136,9 @@ def measure(family: str, split: int, only_trees: bool) -> tuple[up.EvaluationRes
     meta = up.MetaDecisionTree(shots=(min(shots), max(shots)), random_state=split).meta_fit(train)
     seconds = time.time() - start
     at = Situated(str(train.kind), train.labels, tuple(train.classes))
-    learners = {LEARNER: meta} | {how: Tree(at, how) for how in (OWN, TUNED, POOLED)}
+    learners = {LEARNER: meta} | {
+        how: Tree(at, how) for how in (OWN, TUNED, POOLED, *([BOOSTED] if train.kind == "regression" else []))
+    }
     baselines = ["pooled", "pooled + offset", LINEAR] if train.kind == "regression" else ["pooled", "pooled + offset"]
     result = up.evaluate(
         learners,
@@ -159,7 +177,7 @@ def section(family: str, splits: int, only_trees: bool) -> str:
                 )
             if metric == "mse":
                 said = []
-                for other in (OWN, POOLED, "pooled + offset", LINEAR):
+                for other in (OWN, POOLED, BOOSTED, "pooled + offset", LINEAR):
                     if other in names:
                         ratios = [each[LEARNER] / each[other] for each in means]
                         said.append(f"{np.mean(ratios):.3f} of {other} ({min(ratios):.3f} to {max(ratios):.3f})")

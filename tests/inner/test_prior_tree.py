@@ -191,6 +191,7 @@ def test_the_view_says_what_is_predicted_and_where_it_comes_from(kind, latents):
     predicted = rule.predict(params, state, support.x)
     said = predicted.mean[0][:, None] if kind == "regression" else predicted.probability[0]
     np.testing.assert_allclose(view.value[node], said, atol=1e-9)
+    np.testing.assert_array_equal(rule.apply(params, state, support.x)[0], node)
     assert view.rows[0] == view.rows[leaves(tree)].sum() == 20
     assert ((view.share >= 0) & (view.share <= 1 + 1e-9)).all()
     assert view.share[0] < 0.5

@@ -121,9 +121,7 @@ class PriorTree(AdaptationRule):
         """Predict rows of every task."""
         phi, _ = columns_of(params, x)
         if "own" in state:
-            own = state["own"].astype(np.intp)
-            trees = {name: state[name] for name in NAMES}
-            node = descend(trees, x)
+            own, node = state["own"].astype(np.intp), self.apply(params, state, x)
             added = np.zeros((*node.shape, own.shape[1]))
             for t in np.flatnonzero((own >= 0).any(axis=1)).tolist():
                 splits = own[t][own[t] >= 0]
@@ -133,6 +131,12 @@ class PriorTree(AdaptationRule):
         if isinstance(predicted, Gaussian) and "noise" in state:
             return Gaussian(predicted.mean, predicted.variance + (state["noise"] - params["noise"][0])[:, None])
         return predicted
+
+    def apply(
+        self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]
+    ) -> Int[np.ndarray, "task row"]:
+        """Return the number of the leaf that every row falls into."""
+        return descend({name: state[name] for name in NAMES} if "own" in state else tree_of(params), x)
 
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Log evidence a row."""
