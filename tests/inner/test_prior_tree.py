@@ -169,12 +169,28 @@ def test_settings_of_a_user_bound_what_grows():
     params, support = prior(split=3.0, most=20), rows(count=40, seed=7)
     rule = PriorTree("regression", grows=True)
     free = rule.adapt(params, support)
-    shallow = rule.adapt(rule.override(params, {"max_depth": 2.0}), support)
+    bounded = rule.override(params, {"max_depth": 2.0})
+    shallow = rule.adapt(bounded, support)
     coarse = rule.adapt(rule.override(params, {"min_samples_leaf": 15.0}), support)
     assert shallow["own"].shape[1] < free["own"].shape[1]
     assert coarse["own"].shape[1] < free["own"].shape[1]
-    view = rule.view(params, shallow)
+    view = rule.view(bounded, shallow)
     assert len(view.feature) <= 7
+
+
+def test_a_user_may_cut_the_learned_tree():
+    params, support = prior(), rows()
+    rule = PriorTree("regression")
+    cut = rule.override(params, {"max_depth": 1.0})
+    assert tree_of(cut)["feature"].tolist() == [0, -1, -1]
+    phi, node = columns_of(cut, support.x)
+    whole, _ = columns_of(params, support.x)
+    np.testing.assert_allclose(phi, whole[:, :, [0, 1, 3]])
+    np.testing.assert_allclose(cut["mean"], params["mean"][:, [0, 1, 3]])
+    assert set(node.ravel().tolist()) <= {1, 2}
+    same = rule.override(params, {"max_depth": 9.0})
+    np.testing.assert_array_equal(same["factor"], params["factor"])
+    np.testing.assert_array_equal(same["tree/left"], params["tree/left"])
 
 
 @pytest.mark.parametrize(("kind", "latents"), [("regression", 1), ("classification", 1), ("classification", 3)])

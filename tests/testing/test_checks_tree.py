@@ -1,17 +1,18 @@
-"""The conformance checks on MetaDecisionTree: experience with settings for tasks with different columns."""
+"""The conformance checks on MetaDecisionTree: a tree that tasks share, and experience with settings for different columns."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
 
 import upstairs as up
 from upstairs.tasks import Task, TaskSet
-from upstairs.testing import MetaCase, parametrize_with_meta_checks
+from upstairs.testing import MetaCase, cases_for, parametrize_with_meta_checks
 
 LONG = bool(os.environ.get("UPSTAIRS_LONG"))
-"""Whether unrelated tasks are gone through as well: half a minute more."""
+"""Whether classes that tasks share, and unrelated tasks of every kind, are gone through as well: a minute more."""
 SETTINGS = [{"max_depth": depth, "smoothing": smoothing} for depth, smoothing in ((1, 1.0), (1, 20.0), (6, 1.0))]
 
 
@@ -32,7 +33,15 @@ def sample(seed: int, count: int, noise: float, *, vary: bool = False) -> TaskSe
     return TaskSet([stepped(number, seed, *size, noise) for number, size in enumerate(sizes)], labels="own")
 
 
+BLIND = {
+    "check_familiarity": "the log-odds of four leaves differ so much between tasks that 15 labels of any task look likely"
+}
+SHARED = up.MetaDecisionTree(prior_mean="none", leaves=4, structure="shared")
+ASKED = {"tolerance": 1e-6, "setting": ("max_depth", 1), "bad_setting": ("max_depth", 0)}
+REGRESSION = cases_for(SHARED, ["regression"], **ASKED)
 CASES = [
+    *(REGRESSION if LONG else [dataclasses.replace(case, unrelated=None) for case in REGRESSION]),
+    *(cases_for(SHARED, ["shared"], **ASKED, expected_failures=BLIND) if LONG else ()),
     MetaCase(
         up.MetaDecisionTree(settings=SETTINGS, max_seconds=None),
         sample(0, 16, 0.5, vary=True),
@@ -43,7 +52,7 @@ CASES = [
         setting=("smoothing", 1000.0),
         bad_setting=("trials", 0),
         name="different columns",
-    )
+    ),
 ]
 
 
@@ -53,7 +62,7 @@ def test_meta_decision_tree(meta_learner, check):
 
 
 def test_experience_serves_any_columns():
-    fitted = CASES[0].fitted(CASES[0].meta)
+    fitted = CASES[-1].fitted(CASES[-1].meta)
     for columns in (1, 40):
         task = stepped(0, 5, 30, columns, 0.5)
         (model,) = fitted.adapt_many([task])

@@ -92,11 +92,12 @@ class PriorTree(AdaptationRule):
         return self.kind == "regression" and not self.grows
 
     def override(self, params: Params, settings: Mapping[str, float]) -> Params:
-        """Take ``min_samples_leaf`` and ``max_depth`` (of what grows on a task), and ``prior_weight``."""
+        """Take ``min_samples_leaf`` (of what grows on a task), ``max_depth`` (of the learned tree, too), and ``prior_weight``."""
         changed = dict(self._base.override(params, settings))
-        for name, place in (("min_samples_leaf", "grow/least"), ("max_depth", "grow/depth")):
-            if name in settings:
-                changed[place] = np.array(float(settings[name]))
+        if "min_samples_leaf" in settings:
+            changed["grow/least"] = np.array(float(settings["min_samples_leaf"]))
+        if "max_depth" in settings:
+            changed = _cut(changed, settings["max_depth"]) | {"grow/depth": np.array(float(settings["max_depth"]))}
         return changed
 
     def adapt(self, params: Params, support: Rows) -> State:
@@ -195,7 +196,7 @@ class PriorTree(AdaptationRule):
         if self.kind == "classification":
             return self._growth(params, task, phi[there], node[there])[1]
         noises = [params["noise"]]
-        if len(there) >= 2 * int(params["grow/least"]):
+        if len(there) >= 2 * _habits(params, len(there)).least:
             noises.append(params["grow/noise"])
         grown = [self._growth({**params, "noise": noise}, task, phi[there], node[there]) for noise in noises]
         return max(grown, key=lambda entry: entry[0])[1]
@@ -204,7 +205,7 @@ class PriorTree(AdaptationRule):
         self, params: Params, task: Rows, phi: Float[np.ndarray, "row column"], node: Int[np.ndarray, " row"]
     ) -> tuple[float, dict[str, np.ndarray]]:
         """Grow with one noise; the log evidence less what the splits cost, and the state."""
-        habits, x = _habits(params), task.x[0]
+        habits, x = _habits(params, len(phi)), task.x[0]
         tree = {name: array.copy() for name, array in tree_of(params).items()}
         depth, own, cost = depths(tree), list[int](), 0.0
         wide, columns = params, phi[None]
@@ -255,15 +256,35 @@ class PriorTree(AdaptationRule):
         return Rest(slope.T, curvature.T, seen)
 
 
-def _habits(params: Params) -> Habits:
+def _habits(params: Params, rows: int) -> Habits:
+    """How trees grow on a task of so many rows; a leaf size below 1 is a share of them."""
+    least = float(params["grow/least"])
     return Habits(
         float(params["grow/effect"]),
         float(params["grow/split"]),
         params["grow/feature"],
-        int(params["grow/least"]),
+        int(np.ceil(least * rows if least < 1.0 else least)),
         int(params["grow/most"]),
         float(params.get("grow/depth", np.inf)),
     )
+
+
+def _cut(params: Params, depth: float) -> dict[str, np.ndarray]:
+    """Return the prior of a tree without the splits below a depth: a node that becomes a leaf keeps what its path says."""
+    tree = tree_of(params)
+    at = depths(tree)
+    inner = np.flatnonzero(tree["feature"] >= 0)
+    splits, nodes = at[inner] < depth, at <= depth
+    number = np.cumsum(nodes) - 1
+    shut = at >= depth
+    cut = {f"tree/{name}": np.where(shut, LEAF, tree[name])[nodes] for name in ("feature", "left", "right")}
+    for side in ("tree/left", "tree/right"):
+        cut[side] = np.where(cut[side] < 0, LEAF, number[cut[side].astype(np.intp)]).astype(float)
+    cut["tree/threshold"] = np.where(shut, 0.0, tree["threshold"])[nodes]
+    cut["tree/offset"] = params["tree/offset"][nodes]
+    told = params["tree/offset"].shape[1]
+    kept = np.concatenate([[True], splits, np.ones(told, dtype=bool)])
+    return {**params, **cut, "mean": params["mean"][..., kept], "factor": params["factor"][..., kept, :]}
 
 
 def _wider(params: Params, more: int) -> Params:
