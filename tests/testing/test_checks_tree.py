@@ -27,9 +27,9 @@ def stepped(number: int, seed: int, rows: int, columns: int, noise: float) -> Ta
     return Task(X if noise > 0.1 else np.exp(8.0 * X), label, name=f"s{seed}-{number}")
 
 
-def sample(seed: int, count: int, noise: float, *, vary: bool = False) -> TaskSet:
-    """Tasks of 60 rows and 2 columns, or of 5 to 40 rows and 1 to 3 columns."""
-    sizes = [(5 + 5 * (n % 8), 1 + n % 3) if vary else (60, 2) for n in range(count)]
+def sample(seed: int, count: int, noise: float, *, vary: bool = False, columns: int = 2) -> TaskSet:
+    """Tasks of 60 rows and so many columns, or of 5 to 40 rows and 1 to 3 columns."""
+    sizes = [(5 + 5 * (n % 8), 1 + n % 3) if vary else (60, columns) for n in range(count)]
     return TaskSet([stepped(number, seed, *size, noise) for number, size in enumerate(sizes)], labels="own")
 
 
@@ -46,7 +46,7 @@ CASES = [
         up.MetaDecisionTree(settings=SETTINGS, max_seconds=None),
         sample(0, 16, 0.5, vary=True),
         sample(1, 30, 0.5),
-        sample(2, 200, 0.02) if LONG else None,
+        sample(2, 200, 0.02, columns=150) if LONG else None,
         shots=15,
         columns="any",
         setting=("smoothing", 1000.0),
