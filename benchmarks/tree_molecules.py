@@ -4,7 +4,8 @@
 
 The protocol is that of `benchmarks/molecules.py`: the last three assays are the test tasks, and whatever is learned from the
 other assays is learned without the molecules of the draw. "Pooled tree": on the rows of all training assays, its leaves
-chosen by a molecule fold of its own. Writes ``tree_molecules.md`` beside itself.
+chosen by a molecule fold of its own. The support has as many active as inactive molecules, the assays have not; "weighted":
+each support row counts as much as the share of its class in the training assays says. Writes ``tree_molecules.md`` beside itself.
 """
 
 from __future__ import annotations
@@ -81,16 +82,20 @@ def main() -> None:
                     f"{name}, seed {seed}, fold {number}: {time.perf_counter() - begun:.1f} s; {metas[name].prior_.settings['choice']}"
                 )
                 sys.stdout.write(said[-1] + "\n")
+            measured = labels[fold != number][:, train]
+            active = float((measured == 1).sum() / (measured >= 0).sum())
             pooled = pooled_tree(x, labels, train, fold, number)
             for assay in test:
                 for support, query in draws(labels[:, assay], fold, number, [seed, assay]):
                     xs, ys, y = x[support], labels[support, assay], labels[query, assay]
-                    tuned = GridSearchCV(DecisionTreeClassifier(random_state=0), GRID, scoring="neg_log_loss", cv=5)
-                    models = {
-                        "own tree": DecisionTreeClassifier(random_state=0).fit(xs, ys),
-                        "tuned tree": tuned.fit(xs, ys),
-                    }
-                    models |= {"pooled tree": pooled} | {name: meta.adapt(xs, ys) for name, meta in metas.items()}
+                    weight = np.where(ys == 1, 2.0 * active, 2.0 * (1.0 - active))
+                    models = {"pooled tree": pooled}
+                    for said_of, weighted in (("", None), (", weighted", weight)):
+                        models[f"own tree{said_of}"] = DecisionTreeClassifier(random_state=0).fit(xs, ys, weighted)
+                        tuned = GridSearchCV(DecisionTreeClassifier(random_state=0), GRID, scoring="neg_log_loss", cv=5)
+                        models[f"tuned tree{said_of}"] = tuned.fit(xs, ys, sample_weight=weighted)
+                        for name, meta in metas.items():
+                            models[f"{name}{said_of}"] = meta.learner().fit(xs, ys, weighted)
                     for name, model in models.items():
                         p = model.predict_proba(x[query])[:, 1]
                         found.setdefault(name, {}).setdefault(seed, []).append((auc(p, y), log_loss(p, y)))

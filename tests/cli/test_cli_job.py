@@ -66,6 +66,18 @@ def test_fit_a_machine(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "--method is for --learner neural-network" in capsys.readouterr().err
 
 
+def test_fit_a_tree(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", str(folder / "train.csv"), "--task", "shop", "--target", "revenue", "--learner", "tree"]
+    assert main([*words, "--prior-mean", "linear", "--out", str(tmp_path / "p")]) == 0
+    assert main(["inspect", str(tmp_path / "p")]) == 0
+    shown = capsys.readouterr().out
+    assert "Candidates, on tasks that they had not seen" in shown
+    assert "The tree that tasks share" in shown
+    assert isinstance(up.load(tmp_path / "p"), up.MetaDecisionTree)
+    assert main([*words, "--steps", "5", "--out", str(tmp_path / "q")]) != 0
+    assert "--steps and --checkpoint are not for --learner tree" in capsys.readouterr().err
+
+
 def test_fit_a_descent(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit", str(folder / "train.csv"), "--task", "shop", "--target", "revenue", "--learner", "gradient-descent"]
     assert main([*words, "--steps", "10", "--out", str(tmp_path / "p")]) == 0

@@ -63,6 +63,12 @@ def test_it_finds_the_splits_and_reads_well(learned):
     assert "% from the prior" in text
 
 
+def test_a_tree_on_a_pooled_prediction_says_so():
+    meta = up.MetaDecisionTree(prior_mean="linear", leaves=2, structure="shared").meta_fit(family(8))
+    task = family(1, seed=3)[0]
+    assert "on a pooled prediction" in meta.adapt(task.X, task.y).export_text().splitlines()[-1]
+
+
 def test_linear_tasks_are_not_harmed():
     tasks = up.tasks.synthetic.SharedSubspace().sample(20, 15, random_state=0)
     test = up.tasks.synthetic.SharedSubspace().sample(20, 60, random_state=1)

@@ -62,8 +62,10 @@ def inspect(
             show(*_scales(found, largest, plain_table))
         if prior.settings["rule"] == "bayesian-linear":
             show(*_weights(prior, largest, weight_table))
+        if prior.settings["rule"] == "tree":
+            show(*_tree("The tree that tasks share", found.adapt_zero()))
     if hasattr(found, "export_text"):
-        show("", f"The tree, {found.n_leaves_} leaves:", *([found.export_text()] if found.n_leaves_ <= LEAVES else []))
+        show(*_tree("The tree", found))
     sizes = [(name, " x ".join(map(str, array.shape)) or "1", str(array.dtype)) for name, array in arrays.items()]
     total = sum(array.nbytes for array in arrays.values()) / 1024
     show(
@@ -71,6 +73,10 @@ def inspect(
         f"Arrays{'' if is_prior else ' learned on this task'}, {total:.1f} KiB:",
         plain_table(("array", "shape", "type"), sizes),
     )
+
+
+def _tree(title: str, model: Any) -> list[str]:
+    return ["", f"{title}, {model.n_leaves_} leaves:", *([model.export_text()] if model.n_leaves_ <= LEAVES else [])]
 
 
 def _prior_lines(prior: Any) -> list[tuple[str, str]]:

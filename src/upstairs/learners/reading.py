@@ -49,7 +49,8 @@ class ReadableTree(PriorEstimator, abc.ABC):
         """Write the tree as text, in raw units.
 
         A missing cell counts as the column's mean where its number is compared. Behind each leaf: rows of the task there,
-        and how much of what is said comes from the node above (or, of a tree that tasks share, from the prior).
+        and how much of what is said comes from the node above (or, of a tree that tasks share, from the prior). A tree that
+        stands on a pooled prediction says so in a last line: values are those at its mean in the leaf.
 
         Parameters
         ----------
@@ -62,6 +63,8 @@ class ReadableTree(PriorEstimator, abc.ABC):
                 continue
             indent = "|   " * max(node.depth - 1, 0)
             lines.append(indent + (node.condition or "all rows") + ":" + (f" {node.says}" if node.leaf else ""))
+        if any(name.startswith("pooled/") for name in self._fitted().params):
+            lines.append("(on a pooled prediction, which differs from row to row: values are those at its mean in the leaf)")
         return "\n".join(lines)
 
     def plot(self, ax: Any = None, *, decimals: int = 2) -> Any:

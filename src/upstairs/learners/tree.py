@@ -57,8 +57,8 @@ class MetaDecisionTree(LearnsByExperience):
         a hundred.
     measure : str, optional
         Different columns: what settings are judged by: "neg_log_loss", "accuracy", "balanced_accuracy" or "roc_auc"; "r2" or
-        "neg_mean_absolute_error". None: "neg_log_loss" or "r2". Probabilities serve the log loss then; labels are
-        decided for balanced accuracy in any case but with "accuracy" (see ``decision_power`` of `PriorTreeClassifier`).
+        "neg_mean_absolute_error". None: "neg_log_loss" or "r2". Labels are the most probable ones, but for
+        "balanced_accuracy", for which a decision rule is learned (see ``decision_power`` of `PriorTreeClassifier`).
     cv : int or float
         Different columns: folds, or the share of rows that is held out, by which a setting is scored.
     max_rows : int, optional
@@ -164,14 +164,14 @@ class MetaDecisionTree(LearnsByExperience):
         return CombinedClassifier(self.estimators, prior, **{"random_state": self.random_state, **given})
 
     def _learn_same(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
-        from upstairs.learners.learn_tree import learn_trees  # type: ignore[import-not-found, unused-ignore]
+        from upstairs.learners.learn_tree import learn_trees
 
         how: dict[str, Any] = {"structure": self.structure, "leaves": self.leaves}
         prior, self.seen_ = learn_trees(tasks, validation, self._plan(), **how)
         return prior
 
     def _learn_same_on(self, tasks: TaskSet | ClassPool) -> Prior:
-        from upstairs.learners.learn_tree import learn_trees_on  # type: ignore[import-not-found, unused-ignore]
+        from upstairs.learners.learn_tree import learn_trees_on
 
         prior, self.seen_ = learn_trees_on(self._prior(), self._kept(), tasks)
         return prior
@@ -222,7 +222,7 @@ class MetaDecisionTree(LearnsByExperience):
 
 
 def _usual(kind: Kind, measure: str) -> dict[str, Any]:
-    """Decide for balanced accuracy, or for accuracy, where no rows were looked at."""
+    """How labels are decided where no rows were looked at: for balanced accuracy if that was asked for."""
     if kind == "regression":
         return {}
-    return {"decision_power": 0.0 if measure == "accuracy" else DECISION_POWER}
+    return {"decision_power": DECISION_POWER if measure == "balanced_accuracy" else 0.0}

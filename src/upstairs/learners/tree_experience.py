@@ -39,12 +39,12 @@ def learned_beside(tuned: Prior, tasks: TaskSet, trials: Trials, measure: str) -
     Returns
     -------
     dict
-        ``fixed``, arguments of the estimator that go with all settings: of a classification the ``decision_power`` for balanced
-        accuracy (for accuracy 0). ``spread``: of a regression, what variances are multiplied by.
+        ``fixed``, arguments of the estimator that go with all settings: of a classification the ``decision_power``, learned if
+        balanced accuracy is the measure, else 0. ``spread``: of a regression, what variances are multiplied by.
     """
     if tasks.kind == "regression":
         return {"fixed": {}, "spread": learn_spread(_splits(tuned, tasks, trials))}
-    power = 0.0 if measure == "accuracy" else learn_power(_splits(tuned, tasks, trials))
+    power = learn_power(_splits(tuned, tasks, trials)) if measure == "balanced_accuracy" else 0.0
     return {"fixed": {"decision_power": power}, "spread": None}
 
 
