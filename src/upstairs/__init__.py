@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UpstairsError,
     )
     from upstairs.evaluate import EvaluationResult, evaluate, meta_cross_validate
+    from upstairs.learners.combine import CombinedClassifier
     from upstairs.learners.gradient_descent import MetaGradientDescent
     from upstairs.learners.neural_network import MetaNeuralNetwork
     from upstairs.learners.prior_descent import PriorGradientDescentClassifier, PriorGradientDescentRegressor
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from upstairs.learners.svm import MetaSVM
     from upstairs.learners.tree import MetaDecisionTree
     from upstairs.learners.tuner import MetaTuner
+    from upstairs.online.learner import OnlineMetaLearner
     from upstairs.outer.experience import Experience
     from upstairs.outer.training import Training
     from upstairs.prior import Prior
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "ApproximationWarning": "upstairs.errors",
     "ClassPool": "upstairs.tasks.pool",
+    "CombinedClassifier": "upstairs.learners.combine",
     "EvaluationResult": "upstairs.evaluate",
     "Experience": "upstairs.outer.experience",
     "FamiliarityWarning": "upstairs.errors",
@@ -53,6 +56,7 @@ _PLACES = {
     "MetaTuner": "upstairs.learners.tuner",
     "MissingExtraError": "upstairs.errors",
     "NotMetaFittedError": "upstairs.errors",
+    "OnlineMetaLearner": "upstairs.online.learner",
     "Prior": "upstairs.prior",
     "PriorGradientDescentClassifier": "upstairs.learners.prior_descent",
     "PriorGradientDescentRegressor": "upstairs.learners.prior_descent",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from upstairs.errors import PriorMismatchError, StorageError
-from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
 from upstairs.learners.seen import Seen
 from upstairs.plain import json_value
@@ -17,7 +17,7 @@ from upstairs.prior import Prior
 from upstairs.storage import read_folder, write_folder
 from upstairs.values import restored, stored
 
-__all__ = ["load", "rebuilt", "save", "written"]
+__all__ = ["described", "load", "rebuilt", "save", "unfitted", "written"]
 
 _CLASSES = {
     "CombinedClassifier": "upstairs.learners.combine",
@@ -26,6 +26,7 @@ _CLASSES = {
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
     "MetaSVM": "upstairs.learners.svm",
     "MetaTuner": "upstairs.learners.tuner",
+    "OnlineMetaLearner": "upstairs.online.learner",
     "PriorGradientDescentClassifier": "upstairs.learners.prior_descent",
     "PriorGradientDescentRegressor": "upstairs.learners.prior_descent",
     "PriorNeuralNetworkClassifier": "upstairs.learners.prior_network",
@@ -72,7 +73,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     name = type(model).__name__
     if _CLASSES.get(name) != type(model).__module__:
         raise StorageError(f"save takes a meta-learner or an adapted model of this library, but got a {name}.")
-    document: dict[str, Any] = {"type": name, "params": _params(model)}
+    document = described(model)
     arrays: dict[str, np.ndarray] = {}
     if isinstance(model, MetaLearner):
         if not hasattr(model, "prior_"):
@@ -90,7 +91,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     else:
         if not model.__sklearn_is_fitted__():
             raise StorageError(f"This {name} is not fitted; call fit or adapt before saving it.")
-        prior = model._prior_read() if isinstance(model, PriorEstimator) else model.prior
+        prior = model._prior_read() if hasattr(model, "_prior_read") else model.prior
         document, arrays = written(model)
         readme = _MODEL_README
     if prior is not None:
@@ -102,7 +103,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
 
 def written(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Write a fitted estimator, but not its prior, as JSON values and arrays; `rebuilt` undoes it."""
-    document: dict[str, Any] = {"type": type(model).__name__, "params": _params(model)}
+    document = described(model)
     document["fitted"], fitted = model._stored()
     if hasattr(model, "classes_"):
         document["classes"] = model.classes_.tolist()
@@ -181,6 +182,21 @@ def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray], 
     if "classes" in document:
         model.classes_ = np.asarray(document["classes"])
     model._restore(document["fitted"], groups["fitted"])
+    return model
+
+
+def described(model: Any) -> dict[str, Any]:
+    """Describe an estimator that is not fitted, but not its prior; `unfitted` undoes it."""
+    return {"type": type(model).__name__, "params": _params(model)}
+
+
+def unfitted(document: Mapping[str, Any], prior: Prior | None) -> Any:
+    """Make the estimator that `described` described, with a prior."""
+    name = document["type"]
+    model = getattr(importlib.import_module(_CLASSES[name]), name)(
+        **{key: restored(value) for key, value in document["params"].items()}
+    )
+    model.prior = prior
     return model
 
 

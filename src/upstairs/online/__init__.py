@@ -1,0 +1,1 @@
+"""Streams: the world changes, and comes back."""

@@ -1,0 +1,236 @@
+"""Which world is it? A contest between staying, going back to a world that is known, and starting again from the prior.
+
+Every row is predicted by all candidates: the world that holds, the worlds in memory, and challengers, which started from the prior
+a few rows ago. A candidate's weight is its posterior probability: it is multiplied by the likelihood of the row, and before
+each row a share ``hazard`` of all weight is given up and dealt anew, to the known worlds and to a newborn that knows the prior
+alone: Bayes' rule for a world that changes with probability ``hazard`` a row [1]_ [2]_. Nothing waits for an alarm: predictions are
+those of all candidates, weighted. A change is *declared* when the world that held has lost its weight.
+
+Challengers are few: each chunk gives birth to one, and only the heaviest stay. What the world that held has learned since a chunk
+before a challenger was born is undone when that challenger wins: the world may have changed in the middle of a chunk.
+
+References
+----------
+.. [1] Herbster, M. and Warmuth, M. K. (1998). Tracking the best expert. Machine Learning 32 (fixed share).
+.. [2] Adams, R. P. and MacKay, D. J. C. (2007). Bayesian online changepoint detection. arXiv 0710.3742.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from upstairs.inner.rule import Categorical, Gaussian, Prediction
+from upstairs.online.worlds import World, Worlds
+
+__all__ = ["Challenger", "Contest", "Declared", "Known", "begin", "border", "mixed", "step"]
+
+CHALLENGERS = 5
+"""Candidates that started from the prior a while ago, the newborn left out."""
+TEMPER = 0.5
+"""Power of the likelihoods: a learned prior is never quite right, and with the full likelihood small errors of the model add up to
+alarms (Gruenwald 2012, the safe Bayesian)."""
+DECLARED = 0.9
+"""Weight with which challengers together are declared to be a new world."""
+RECALLED = 0.5
+"""Weight with which a known world is declared to be back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A world in memory: its name (the how many-th world of the stream), and the row of the stream at which it last held."""
+
+    world: World
+    name: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Challenger:
+    """A world that may have begun some rows (``age``) ago, and what the world that held was like a chunk before."""
+
+    world: World
+    before: World
+    age: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """All candidates and their weights, which sum to one: known worlds, challengers, and the newborn last.
+
+    ``holding`` is the place among the known worlds of the one that holds, ``earlier`` what that one was like a chunk ago; ``rows``
+    how many rows the stream has had, ``met`` how many worlds.
+    """
+
+    known: tuple[Known, ...]
+    holding: int
+    challengers: tuple[Challenger, ...]
+    newborn: World
+    weight: Float[np.ndarray, " candidate"]
+    earlier: World
+    rows: int = 0
+    met: int = 1
+
+    @property
+    def candidates(self) -> list[World]:
+        """Worlds in the order of the weights."""
+        return [*(entry.world for entry in self.known), *(entry.world for entry in self.challengers), self.newborn]
+
+    @property
+    def held(self) -> Known:
+        """The known world that holds."""
+        return self.known[self.holding]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A change: ``kind`` is "new", "recall" or "border", ``world`` the name of the one that holds now, ``at`` the row of the stream."""
+
+    kind: str
+    world: int
+    at: int
+
+
+def begin(worlds: Worlds) -> Contest:
+    """Return the contest of a stream of which nothing has been seen."""
+    blank = worlds.blank()
+    return Contest((Known(blank, 0, 0),), 0, (), blank, np.array([1.0, 0.0]), blank)
+
+
+def mixed(predictions: Sequence[Prediction], weight: Float[np.ndarray, " candidate"]) -> Prediction:
+    """Average predictions by their weights; a mixture of normal distributions is given by its moments."""
+    if isinstance(predictions[0], Categorical):
+        parts = [w * entry.probability for w, entry in zip(weight, predictions, strict=True)]  # type: ignore[union-attr]
+        return Categorical(np.sum(parts, axis=0))
+    mean = np.stack([entry.mean for entry in predictions])  # type: ignore[union-attr]
+    variance = np.stack([entry.variance for entry in predictions])  # type: ignore[union-attr]
+    share = weight[:, None, None]
+    middle = (share * mean).sum(axis=0)
+    return Gaussian(middle, (share * (variance + np.square(mean - middle))).sum(axis=0))
+
+
+def step(
+    contest: Contest,
+    worlds: Worlds,
+    x: Float[np.ndarray, "row feature"],
+    y: Shaped[np.ndarray, " row"],
+    *,
+    hazard: float,
+    recall: float,
+) -> tuple[Contest, Declared | None]:
+    """Weigh all candidates by the rows of a chunk, then let those learn it that may hold.
+
+    Parameters
+    ----------
+    contest, worlds
+        Candidates so far, and how they learn.
+    x, y
+        A chunk, encoded.
+    hazard
+        Probability a row that the world changes.
+    recall
+        Probability that it changes to a known world, and not to one that has never been met.
+    """
+    density = np.array([worlds.log_density(world, x, y) for world in contest.candidates])
+    weight = _weighed(contest, density, hazard, recall)
+    return _judged(_learned(replace(contest, weight=weight), worlds, x, y))
+
+
+def border(contest: Contest, name: int | None = None) -> tuple[Contest, Declared]:
+    """Change worlds where a user says so.
+
+    Parameters
+    ----------
+    contest
+        Candidates so far.
+    name
+        Of a known world to go back to; None: a new one.
+    """
+    place = next((number for number, entry in enumerate(contest.known) if entry.name == name), None)
+    if place is not None:
+        return _settled(contest, contest.known, place), Declared("border", contest.known[place].name, contest.rows)
+    new = Known(contest.newborn, contest.met, contest.rows)
+    moved = _settled(replace(contest, met=contest.met + 1), (*contest.known, new), len(contest.known))
+    return moved, Declared("border", new.name, contest.rows)
+
+
+def _weighed(
+    contest: Contest, density: Float[np.ndarray, "candidate row"], hazard: float, recall: float
+) -> Float[np.ndarray, " candidate"]:
+    """Posterior weights after a chunk, a row at a time."""
+    known, weight = len(contest.known), contest.weight
+    others = [number for number in range(known) if number != contest.holding]
+    share = np.zeros(len(weight))
+    share[-1] = 1.0 - (recall if others else 0.0)
+    share[others] = recall / max(len(others), 1)
+    for row in TEMPER * density.T:
+        weight = (1.0 - hazard) * weight + hazard * share
+        weight = weight * np.exp(row - row.max())
+        weight = weight / weight.sum()
+    return weight
+
+
+def _learned(contest: Contest, worlds: Worlds, x: np.ndarray, y: np.ndarray) -> Contest:
+    """The world that holds and all challengers learn the chunk; the newborn becomes a challenger."""
+    held, rows = contest.held, contest.rows + len(y)
+    known = _with(contest.known, contest.holding, Known(worlds.learn(held.world, x, y), held.name, rows))
+    born = Challenger(worlds.learn(contest.newborn, x, y), contest.earlier, len(y))
+    grown = [
+        replace(entry, world=worlds.learn(entry.world, x, y), age=entry.age + len(y)) for entry in contest.challengers
+    ]
+    entries, weight = [*grown, born], contest.weight[len(known) :]
+    keep = sorted(np.argsort(-weight, kind="stable")[:CHALLENGERS].tolist())
+    kept = np.concatenate([contest.weight[: len(known)], weight[keep], [0.0]])
+    return replace(
+        contest,
+        known=known,
+        challengers=tuple(entries[k] for k in keep),
+        weight=kept / kept.sum(),
+        earlier=held.world,
+        rows=rows,
+    )
+
+
+def _judged(contest: Contest) -> tuple[Contest, Declared | None]:
+    """Declare a change where the world that holds has lost its weight: to a known one, or to challengers together.
+
+    A challenger soon knows a world that was recalled as well as memory does; half of the weight is therefore enough to recall.
+    """
+    count = len(contest.known)
+    best = int(np.argmax(contest.weight[:count]))
+    lost = contest.weight[contest.holding] <= 1.0 - DECLARED
+    if best != contest.holding and lost and contest.weight[best] >= RECALLED:
+        known = _undone(contest)
+        return _settled(contest, known, best), Declared("recall", known[best].name, contest.rows)
+    of_challengers = contest.weight[count:-1]
+    if of_challengers.sum() < DECLARED:
+        return contest, None
+    winner = contest.challengers[int(np.argmax(of_challengers))]
+    if winner.before.total == 0:  # nothing was known before: the first world of the stream began a little later
+        known = _with(contest.known, contest.holding, replace(contest.held, world=winner.world))
+        return _settled(contest, known, contest.holding), None
+    known = (*_undone(contest), Known(winner.world, contest.met, contest.rows))
+    return _settled(replace(contest, met=contest.met + 1), known, count), Declared("new", contest.met, contest.rows)
+
+
+def _undone(contest: Contest) -> tuple[Known, ...]:
+    """Known worlds, the one that held as it was when the heaviest challenger was born."""
+    if not contest.challengers:
+        return contest.known
+    heaviest = contest.challengers[int(np.argmax(contest.weight[len(contest.known) : -1]))]
+    return _with(contest.known, contest.holding, replace(contest.held, world=heaviest.before))
+
+
+def _settled(contest: Contest, known: tuple[Known, ...], holding: int) -> Contest:
+    """Start the contest anew from the world that holds."""
+    weight = np.zeros(len(known) + 1)
+    weight[holding] = 1.0
+    earlier = known[holding].world
+    return replace(contest, known=known, holding=holding, challengers=(), weight=weight, earlier=earlier)
+
+
+def _with(known: tuple[Known, ...], place: int, entry: Known) -> tuple[Known, ...]:
+    return (*known[:place], entry, *known[place + 1 :])

@@ -1,0 +1,373 @@
+"""OnlineMetaLearner: predict, then learn, on a stream whose world changes and comes back without saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, TypeVar, final
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.metaestimators import available_if
+
+from upstairs.errors import PriorMismatchError, TaskError
+from upstairs.inner.rule import Categorical, Prediction
+from upstairs.learners.adaptation import Adapted
+from upstairs.learners.base import PriorEstimator
+from upstairs.learners.registry import described, unfitted
+from upstairs.online.contest import Challenger, Contest, Declared, Known, begin, border, mixed, step
+from upstairs.online.memory import shrunk
+from upstairs.online.worlds import World, Worlds
+from upstairs.prior import Prior
+from upstairs.tasks.table import Table
+
+__all__ = ["OnlineMetaLearner"]
+
+AnyOnline = TypeVar("AnyOnline", bound="OnlineMetaLearner")
+
+
+def _classifies(self: Any) -> bool:
+    return getattr(self.learner, "_kind", None) == "classification"
+
+
+@final
+class OnlineMetaLearner(BaseEstimator):
+    """Learn a stream from a prior: notice when the world changes, start again in a few rows, go back to what is known.
+
+    Every row is predicted by all worlds that may hold, each with its probability: the one that held, those in memory, and one
+    that the prior alone knows. A change needs no alarm to be followed; it is declared, and listed in ``changes_``, when
+    the world that held has a tenth of the probability left.
+
+    Parameters
+    ----------
+    learner : estimator with a prior
+        From ``meta.learner()`` of tasks with the same columns, and for classes with labels that all tasks share. It is never
+        changed.
+    hazard : float
+        Probability a row that the world changes, between 0 and 1: larger is quicker and has more false alarms.
+    recall : float
+        Probability, where the world changes, that it is one that was met before.
+    memory : int
+        Worlds that are remembered at most. When there are more, the two that are most alike become one, or the one that held
+        longest ago is forgotten.
+    rows : int
+        Newest rows that are kept of a world.
+    chunk : int
+        Rows that are weighed before they are learned. Larger is faster, and slower to adapt.
+
+    Attributes
+    ----------
+    changes_ : list of dict
+        ``at`` (row of the stream), ``kind`` ("new", "recall", or "border" where a user said so), ``world``.
+    world_ : int
+        Number of the world that holds, in the order in which worlds were met.
+    probabilities_ : dict
+        From the number of each known world to its probability; "new" is everything else.
+    rows_seen_ : int
+    classes_ : array (classes)
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import upstairs as up
+    >>> family = up.tasks.synthetic.SharedSubspace()
+    >>> meta = up.MetaNeuralNetwork(method="bayesian-linear", net=None, prior_mean="linear")
+    >>> meta.meta_fit(family.sample(12, 20, random_state=0))
+    MetaNeuralNetwork(method='bayesian-linear', net=None, prior_mean='linear')
+    >>> one, other = family.sample(2, 200, random_state=1)
+    >>> model = OnlineMetaLearner(meta.learner())
+    >>> for task, part in ((one, slice(0, 100)), (other, slice(0, 100)), (one, slice(100, 200))):
+    ...     model = model.partial_fit(task.X[part], task.y[part])
+    >>> [(change["kind"], change["world"]) for change in model.changes_]
+    [('new', 1), ('recall', 0)]
+
+    References
+    ----------
+    Herbster, M. and Warmuth, M. K. (1998). Tracking the best expert. Machine Learning 32.
+    Adams, R. P. and MacKay, D. J. C. (2007). Bayesian online changepoint detection. arXiv 0710.3742.
+    """
+
+    _contest: Contest
+    _changes: list[Declared]
+
+    def __init__(
+        self,
+        learner: Any = None,
+        *,
+        hazard: float = 0.001,
+        recall: float = 0.5,
+        memory: int = 20,
+        rows: int = 1000,
+        chunk: int = 10,
+    ) -> None:
+        self.learner = learner
+        self.hazard = hazard
+        self.recall = recall
+        self.memory = memory
+        self.rows = rows
+        self.chunk = chunk
+
+    # --- learning -----------------------------------------------------------------------------------------------
+    def partial_fit(self: AnyOnline, X: Any, y: Any, classes: Any = None, *, world: int | None = None) -> AnyOnline:
+        """Learn rows in the order in which they came.
+
+        Parameters
+        ----------
+        X : array of shape (row, feature), or data frame
+            NaN is a missing cell.
+        y : array of shape (row,)
+            Rows whose target is missing (NaN or None) are left out: their labels may come later, in another call.
+        classes : array, optional
+            Accepted for scikit-learn's protocol; classes are those of the prior.
+        world : int, optional
+            Where borders are known: the number of the world that these rows belong to; a number that was not met
+            (best: ``len(model.probabilities_)`` or more) begins a new one. None: found out.
+
+        Raises
+        ------
+        PriorMismatchError
+            If the prior knows no columns or no labels, or columns or a label do not fit it. Nothing is learned then.
+        ValueError
+            If an argument is out of range.
+        """
+        self._begin()
+        X, y = self._labelled(X, y)
+        encoded, targets = self._encoded(X), self._targets(y)
+        contest, changes = self._contest, list(self._changes)
+        if world is not None and world != contest.held.name:
+            contest, declared = border(contest, world)
+            changes.append(declared)
+        for start in range(0, len(targets), self.chunk):
+            part = slice(start, start + self.chunk)
+            hazard = self.hazard if world is None else 0.0
+            contest, found = step(
+                contest, self._worlds, encoded[part], targets[part], hazard=hazard, recall=self.recall
+            )
+            contest = shrunk(contest, self._worlds, self.memory)
+            changes += [] if found is None else [found]
+        self._contest, self._changes = contest, changes
+        return self
+
+    def learn_one(self: AnyOnline, x: Mapping[str, Any], y: Any) -> AnyOnline:
+        """Learn one row, as river does: a dictionary from names of columns to values."""
+        return self.partial_fit(self._row(x), [y])
+
+    # --- predicting ---------------------------------------------------------------------------------------------
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predict targets or labels, array of shape (row,); of a regression with ``return_std`` standard deviations as well."""
+        said = self._predicted(X)
+        if isinstance(said, Categorical):
+            return self.classes_[said.probability[0].argmax(axis=1)]
+        situation = self._worlds.situation
+        mean = said.mean[0] * situation.scale + situation.center
+        return (mean, np.sqrt(said.variance[0]) * situation.scale) if return_std else mean
+
+    @available_if(_classifies)
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "row way"]:
+        """Class probabilities, in the order of ``classes_``."""
+        said = self._predicted(X)
+        assert isinstance(said, Categorical)
+        return said.probability[0]
+
+    def predict_one(self, x: Mapping[str, Any]) -> Any:
+        """Predict one row, as river does."""
+        return self.predict(self._row(x)).tolist()[0]
+
+    @available_if(_classifies)
+    def predict_proba_one(self, x: Mapping[str, Any]) -> dict[Any, float]:
+        """Class probabilities of one row, as river does."""
+        return dict(zip(self.classes_.tolist(), self.predict_proba(self._row(x))[0].tolist(), strict=True))
+
+    # --- what is known ------------------------------------------------------------------------------------------
+    @property
+    def changes_(self) -> list[dict[str, Any]]:
+        """Changes that were declared so far."""
+        self._fitted()
+        return [asdict(change) for change in self._changes]
+
+    @property
+    def world_(self) -> int:
+        """Number of the world that holds."""
+        return self._fitted().held.name
+
+    @property
+    def probabilities_(self) -> dict[int | str, float]:
+        """How probable it is that each known world, or a new one, holds."""
+        contest = self._fitted()
+        found: dict[int | str, float] = {"new": float(contest.weight[len(contest.known) :].sum())}
+        for entry, weight in zip(contest.known, contest.weight, strict=False):
+            found[entry.name] = float(weight)
+        return found
+
+    @property
+    def rows_seen_(self) -> int:
+        """Rows that were learned."""
+        return self._fitted().rows
+
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of the prior."""
+        encoder = self._situated().situation.encoder
+        assert encoder is not None
+        return len(encoder.columns)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_contest")
+
+    # --- inner workings -----------------------------------------------------------------------------------------
+    def _fitted(self) -> Contest:
+        if not hasattr(self, "_contest"):
+            raise NotFittedError(
+                "This OnlineMetaLearner has seen no row yet; call partial_fit(X, y) or learn_one(x, y) first."
+            )
+        return self._contest
+
+    def _begin(self) -> None:
+        """Check the arguments, and begin with what the prior knows."""
+        if not hasattr(self, "_contest"):
+            self._check()
+            self._worlds = self._situated()
+            self._contest = begin(self._worlds)
+            self._changes = []
+            self._template = self.learner.__class__(**self.learner.get_params(deep=False))
+            if self._worlds.situation.ways:
+                self.classes_ = np.asarray(self.learner._prior_read().settings["classes"])
+                self._template.classes_ = self.classes_
+            self._template._situation_ = self._worlds.situation
+            self._template.n_features_in_ = self.n_features_in_
+
+    def _check(self) -> None:
+        if not 0.0 <= self.hazard < 1.0:
+            raise ValueError(f"hazard must be a probability below 1, but is {self.hazard!r}; 0.001 is usual.")
+        if not 0.0 <= self.recall <= 1.0:
+            raise ValueError(f"recall must be a probability, but is {self.recall!r}; 0.5 is usual.")
+        for name in ("memory", "rows", "chunk"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, but is {value!r}.")
+
+    def _situated(self) -> Worlds:
+        if not isinstance(self.learner, PriorEstimator) or self.learner._prior_read() is None:
+            raise PriorMismatchError(
+                f"learner must be an estimator with a prior, such as meta.learner(), but is {self.learner!r}."
+            )
+        settings = self.learner._prior_read().settings
+        if "experience" in settings or settings.get("labels") == "own":
+            raise PriorMismatchError(
+                "learner needs a prior on columns, and labels that all tasks share, so that a world can be told before its rows "
+                "are seen; learn one on tasks with the same columns."
+            )
+        return Worlds(self.learner._situation_of_prior(), self.rows)
+
+    def _labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """Leave rows without a target out."""
+        y = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+        if y.ndim != 1 or len(y) != len(X):
+            raise TaskError(f"y must hold one target a row ({len(X)} rows), but has the shape {y.shape}.")
+        missing = np.array([value is None or value != value for value in y.tolist()], dtype=bool)
+        if not missing.any():
+            return X, y
+        kept = np.flatnonzero(~missing)
+        return (X.iloc[kept] if hasattr(X, "iloc") else np.asarray(X)[kept]), np.array(y[kept].tolist())
+
+    def _encoded(self, X: Any) -> Float[np.ndarray, "row feature"]:
+        encoder = self._worlds.situation.encoder
+        assert encoder is not None
+        if len(X) == 0:
+            return np.empty((0, encoder.width))
+        return encoder.encode(self._template._columns(X, reset=False))
+
+    def _targets(self, y: Shaped[np.ndarray, " row"]) -> np.ndarray:
+        situation = self._worlds.situation
+        if not situation.ways:
+            return (y.astype(np.float64) - situation.center) / situation.scale
+        codes: np.ndarray = self._template._more_targets(y)
+        return codes
+
+    def _predicted(self, X: Any) -> Prediction:
+        self._begin()
+        rows, contest = self._encoded(X), self._contest
+        heavy = np.flatnonzero(contest.weight > 1e-4)
+        candidates = contest.candidates
+        weight = contest.weight[heavy] / contest.weight[heavy].sum()
+        return mixed([self._worlds.predict(candidates[place], rows) for place in heavy.tolist()], weight)
+
+    def _row(self, x: Mapping[str, Any]) -> Any:
+        """Return a row of river as one line: by name where the prior has names, else in the order of its keys."""
+        encoder = self._situated().situation.encoder
+        assert encoder is not None
+        names = encoder.names if encoder.named else tuple(x)
+        missing = [name for name in names if name not in x]
+        if missing:
+            raise PriorMismatchError(
+                f"x has no {missing[0]!r}; the prior was learned on {', '.join(encoder.names[:20])}."
+            )
+        if not encoder.named:
+            return np.array([[x[name] for name in names]], dtype=np.float64)
+        columns = [np.array([x[name]], dtype=object if isinstance(x[name], str) else np.float64) for name in names]
+        return Table(names, columns)
+
+    # --- storage ------------------------------------------------------------------------------------------------
+    def _prior_read(self) -> Prior:
+        prior: Prior = self.learner._prior_read()
+        return prior
+
+    def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Everything, in mid-stream, as JSON values and arrays, for `upstairs.save`."""
+        contest = self._fitted()
+        document: dict[str, Any] = {
+            "learner": described(self.learner),
+            "holding": contest.holding,
+            "rows": contest.rows,
+            "met": contest.met,
+            "known": [[entry.name, entry.last] for entry in contest.known],
+            "ages": [entry.age for entry in contest.challengers],
+            "changes": [asdict(change) for change in self._changes],
+        }
+        arrays: dict[str, np.ndarray] = {"weight": contest.weight}
+        worlds = {f"known {place}": entry.world for place, entry in enumerate(contest.known)} | {
+            "earlier": contest.earlier
+        }
+        for place, entry in enumerate(contest.challengers):
+            worlds |= {f"challenger {place}": entry.world, f"before {place}": entry.before}
+        document["worlds"] = {}
+        for name, world in worlds.items():
+            document["worlds"][name] = [world.learned, world.total, world.adapted.rows, world.adapted.familiarity]
+            arrays |= {f"{name}/x": world.x, f"{name}/y": world.y}
+            arrays |= {f"{name}/state/{key}": np.asarray(array) for key, array in world.adapted.state.items()}
+        return document, arrays
+
+    def _restore(self, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Undo `_stored`."""
+        self.learner = unfitted(document["learner"], self.__dict__.pop("prior"))
+        self._begin()
+        blank = self._contest.newborn
+        worlds = {name: _world(name, entry, arrays, blank) for name, entry in document["worlds"].items()}
+        known = tuple(
+            Known(worlds[f"known {place}"], name, last) for place, (name, last) in enumerate(document["known"])
+        )
+        challengers = tuple(
+            Challenger(worlds[f"challenger {place}"], worlds[f"before {place}"], age)
+            for place, age in enumerate(document["ages"])
+        )
+        self._contest = replace(
+            self._contest,
+            known=known,
+            holding=document["holding"],
+            challengers=challengers,
+            weight=arrays["weight"],
+            earlier=worlds["earlier"],
+            rows=document["rows"],
+            met=document["met"],
+        )
+        self._changes = [Declared(**change) for change in document["changes"]]
+
+
+def _world(name: str, entry: Any, arrays: Mapping[str, np.ndarray], blank: World) -> World:
+    learned, total, rows, familiarity = entry
+    start = f"{name}/state/"
+    state = {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
+    adapted = Adapted(blank.adapted.rule, blank.adapted.params, state, rows, True, familiarity)
+    return World(arrays[f"{name}/x"], arrays[f"{name}/y"], adapted, learned, total)
