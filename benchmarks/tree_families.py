@@ -2,8 +2,8 @@
 
     python benchmarks/tree_families.py [family ...] [--splits 5] [--only-trees]
 
-Each split holds a quarter of the tasks out; default settings. "Own tree": scikit-learn's, on the support alone; "tuned tree": its
-depth and leaf size by a grid search on the support (squared error or log loss); "pooled tree": on the rows of all training
+Each split holds a quarter of the tasks out; default settings. "Own tree": scikit-learn's, on the support alone; "tuned tree"
+(classes): its depth and leaf size by a grid search on the support for the log loss; "pooled tree": on the rows of all training
 tasks, its size chosen by cross-validation over tasks; "pooled boosting + offset": scikit-learn's boosting on those rows, moved
 by the shrunken mean residual of the support ("pooled + offset" takes a linear model instead where that is better). Data:
 ``task_families`` in the folder ``UPSTAIRS_DATA`` (default ``../shared/data``). Writes ``tree_families.md`` beside itself, one
@@ -136,9 +136,8 @@ def measure(family: str, split: int, only_trees: bool) -> tuple[up.EvaluationRes
     meta = up.MetaDecisionTree(shots=(min(shots), max(shots)), random_state=split).meta_fit(train)
     seconds = time.time() - start
     at = Situated(str(train.kind), train.labels, tuple(train.classes))
-    learners = {LEARNER: meta} | {
-        how: Tree(at, how) for how in (OWN, TUNED, POOLED, *([BOOSTED] if train.kind == "regression" else []))
-    }
+    others = (OWN, POOLED, BOOSTED) if train.kind == "regression" else (OWN, TUNED, POOLED)
+    learners = {LEARNER: meta} | {how: Tree(at, how) for how in others}
     baselines = ["pooled", "pooled + offset", LINEAR] if train.kind == "regression" else ["pooled", "pooled + offset"]
     result = up.evaluate(
         learners,
