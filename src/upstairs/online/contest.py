@@ -30,7 +30,7 @@ __all__ = ["Challenger", "Contest", "Declared", "Known", "begin", "border", "mix
 
 CHALLENGERS = 5
 """Candidates that started from the prior a while ago, the newborn left out."""
-TEMPER = 0.5
+TEMPER = 0.75
 """Power of the likelihoods: a learned prior is never quite right, and with the full likelihood small errors of the model add up to
 alarms (Gruenwald 2012, the safe Bayesian)."""
 DECLARED = 0.9

@@ -96,7 +96,7 @@ class OnlineMetaLearner(BaseEstimator):
         self,
         learner: Any = None,
         *,
-        hazard: float = 0.001,
+        hazard: float = 0.0005,
         recall: float = 0.5,
         memory: int = 20,
         rows: int = 1000,
@@ -240,7 +240,7 @@ class OnlineMetaLearner(BaseEstimator):
 
     def _check(self) -> None:
         if not 0.0 <= self.hazard < 1.0:
-            raise ValueError(f"hazard must be a probability below 1, but is {self.hazard!r}; 0.001 is usual.")
+            raise ValueError(f"hazard must be a probability below 1, but is {self.hazard!r}; 0.0005 is usual.")
         if not 0.0 <= self.recall <= 1.0:
             raise ValueError(f"recall must be a probability, but is {self.recall!r}; 0.5 is usual.")
         for name in ("memory", "rows", "chunk"):
