@@ -7,8 +7,9 @@ where the borders are. "Reset": told the borders, starts again at each, from the
 the rows since); "never": one learner of all rows. Error at k rows after a recurrence is the mean over seeds and
 recurrences; "back" is where the mean of 30 rows is first within 5 % of the stationary error, which is that of the reset
 learner with the prior over the last 100 rows of a stretch. False alarms: streams of one world. Delay: two classes, a rule that
-is right with probability .8 turns by 60 degrees, so that who goes on with the old one errs with .4 and no longer .2; alarms of that prior where nothing changes are counted too. How strongly likelihoods count and the hazard were
-set on other streams. The prior is learned on 60 other tasks of 30 rows. Writes ``stream_worlds.md`` beside itself.
+is right with probability .8 turns by 60 degrees, so that who goes on with the old one errs with .4 and no longer .2; alarms of
+that prior where nothing changes are counted too. How strongly likelihoods count and the hazard were set on other streams. The
+prior is learned on 60 other tasks of 30 rows. Writes ``stream_worlds.md`` beside itself.
 """
 
 from __future__ import annotations

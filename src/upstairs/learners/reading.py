@@ -247,4 +247,6 @@ def _said(
 def _number(value: float, unit: float, decimals: int) -> str:
     """A number with so many decimals; with more where its unit is small."""
     more = max(0, int(np.ceil(-np.log10(unit))) - 1) if unit > 0 else 0
-    return f"{value:.{decimals + min(more, 12)}f}" if abs(value) < 1e9 else f"{value:.{decimals + 4}g}"
+    if abs(value) >= 1e9:
+        return f"{value:.{decimals + 4}g}"
+    return f"{round(value, decimals + min(more, 12)) + 0.0:.{decimals + min(more, 12)}f}"  # minus zero becomes zero
