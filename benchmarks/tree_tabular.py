@@ -328,7 +328,8 @@ def report() -> None:
         f"At most {ROWS} rows of a data set, {1 - SHARE:.0%} to fit and the rest to score; at most four data sets of a group; "
         f"{FOLDS}-fold over groups: settings, form of the recommendation, decision rule and spread are learned from the other "
         "groups. Settings are learned for the measure that the tree is judged by. Grid: 5 depths x 5 leaf sizes, five folds, "
-        "scored on the measure of the table, on rows that are encoded already. One thread; seconds of our tree include the encoder and the description of the data.",
+        "scored on the measure of the table, on rows that are encoded already. One thread; seconds of our tree "
+        "include the encoder and the description of the data.",
         "",
     ]
     for kind in KINDS:

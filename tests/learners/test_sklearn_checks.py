@@ -32,6 +32,7 @@ SHIPPED = [
 ]
 META = up.MetaNeuralNetwork(prior_mean="linear")
 MACHINE = up.MetaSVM(kernel="linear", prior_mean="linear")
+TREE = up.MetaDecisionTree(prior_mean="none", structure="own")
 DESCENT = up.MetaGradientDescent(steps=2, training=up.Training(steps=5))
 WITH_PRIOR = [
     PriorDouble(up.PriorNeuralNetworkRegressor(), PriorShelf(META, "regression")),
@@ -39,6 +40,8 @@ WITH_PRIOR = [
     PriorDouble(up.PriorNeuralNetworkClassifier(), PriorShelf(META, "own")),
     PriorDouble(up.PriorGradientDescentRegressor(), PriorShelf(DESCENT, "regression")),
     PriorDouble(up.PriorSVR(), PriorShelf(MACHINE, "regression", 12)),
+    PriorDouble(up.PriorTreeRegressor(), PriorShelf(TREE, "regression", 12)),
+    PriorDouble(up.PriorTreeClassifier(), PriorShelf(TREE, "shared", 12)),
 ]
 
 
@@ -58,6 +61,11 @@ def _constructors_take_anything(monkeypatch):
 
 FEW_STEPS = {
     "check_regressors_train": "two steps from a prior of 24 tiny tasks do not fit 200 rows of another task as closely as asked"
+}
+
+
+FEW_SPLITS = {
+    "check_regressors_train": "a prior of tasks of twelve rows expects fewer and smaller splits than 200 rows of another task want"
 }
 
 
@@ -83,6 +91,10 @@ def _expected(estimator):
         return PURE if isinstance(estimator, up.PriorTreeClassifier) else {}
     if isinstance(estimator, PriorDouble) and isinstance(estimator.estimator, up.PriorGradientDescentRegressor):
         return FEW_STEPS
+    if isinstance(estimator, PriorDouble) and isinstance(estimator.estimator, up.PriorTreeRegressor):
+        return FEW_SPLITS
+    if isinstance(estimator, PriorDouble) and isinstance(estimator.estimator, up.PriorTreeClassifier):
+        return {}
     return ONE_LABEL if isinstance(estimator, PriorDouble) and estimator.priors.kind == "shared" else {}
 
 
