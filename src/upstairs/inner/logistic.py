@@ -81,27 +81,12 @@ def find_mode(
     z
         Where to start, default zero.
     """
-    tasks, rows, latents, rank = design.shape
-    size = latents * rank
+    tasks, _, latents, rank = design.shape
     real = mask[..., None].astype(float)
-    z = np.zeros((tasks, size)) if z is None else z.copy()
-    flat = design.reshape(tasks, rows * latents, rank)
-
-    def latent(weights: np.ndarray) -> np.ndarray:
-        if latents == 1:
-            return start + (flat @ weights[..., None]).reshape(tasks, rows, 1)
-        return start + np.einsum("tnlr,tlr->tnl", design, weights.reshape(tasks, latents, rank))
-
-    def slope(score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        p = probability(score)
-        miss = (onehot - p) * real
-        if latents == 1:
-            return p, (miss.swapaxes(1, 2) @ flat)[:, 0] - weights
-        return p, np.einsum("tnl,tnlr->tlr", miss, design).reshape(tasks, size) - weights
-
-    score = latent(z)
+    z = np.zeros((tasks, latents * rank)) if z is None else z.copy()
+    score = _latent(design, start, z)
     value = _log_likelihood(score, onehot, mask) - 0.5 * np.square(z).sum(axis=1)
-    p, gradient = slope(score, z)
+    p, gradient = _slope(design, onehot, real, score, z)
     for _ in range(_STEPS):
         lower = np.linalg.cholesky(_curvature(design, p, real))
         if np.abs(gradient).max(initial=0.0) < tolerance:
@@ -110,18 +95,38 @@ def find_mode(
         length = np.ones(tasks)
         for _ in range(30):
             trial = z + length[:, None] * step
-            score = latent(trial)
+            score = _latent(design, start, trial)
             new = _log_likelihood(score, onehot, mask) - 0.5 * np.square(trial).sum(axis=1)
             worse = new < value - 1e-10 * (1.0 + np.abs(value))
             if not worse.any():
                 break
             length = np.where(worse, 0.5 * length, length)
         z, value = trial, new
-        p, gradient = slope(score, z)
+        p, gradient = _slope(design, onehot, real, score, z)
     else:
         lower = np.linalg.cholesky(_curvature(design, p, real))
     evidence = value - np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
     return Mode(z, lower, evidence, np.abs(gradient).max(axis=1, initial=0.0))
+
+
+def _latent(design: np.ndarray, start: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Latents of every row at given whitened weights."""
+    tasks, rows, latents, rank = design.shape
+    if latents == 1:
+        return start + (design.reshape(tasks, rows, rank) @ weights[..., None]).reshape(tasks, rows, 1)
+    return start + np.einsum("tnlr,tlr->tnl", design, weights.reshape(tasks, latents, rank))
+
+
+def _slope(
+    design: np.ndarray, onehot: np.ndarray, real: np.ndarray, score: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities at given latents, and the gradient of the objective in the whitened weights."""
+    tasks, rows, latents, rank = design.shape
+    p = probability(score)
+    miss = (onehot - p) * real
+    if latents == 1:
+        return p, (miss.swapaxes(1, 2) @ design.reshape(tasks, rows, rank))[:, 0] - weights
+    return p, np.einsum("tnl,tnlr->tlr", miss, design).reshape(tasks, latents * rank) - weights
 
 
 def _curvature(design: np.ndarray, p: np.ndarray, real: np.ndarray) -> np.ndarray:
