@@ -186,12 +186,11 @@ def _sums(
     """Rows, and sums of residuals, that lie at or below every bin but the last, for every task."""
     count = high - low + 1
     cell = task * count + (bins - low)
-
-    def below(value: np.ndarray | None) -> np.ndarray:
-        table = np.bincount(cell, value, minlength=tasks * count).reshape(tasks, count)
-        return table.cumsum(axis=1)[:, :-1].astype(float)
-
-    return below(None), [below(value) for value in residual.T]
+    rows, *sums = (
+        np.bincount(cell, value, minlength=tasks * count).reshape(tasks, count).cumsum(axis=1)[:, :-1].astype(float)
+        for value in (None, *residual.T)
+    )
+    return rows, sums
 
 
 def _better(
