@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import upstairs as up
+from upstairs.online.growth import check_grows
 from upstairs.online.learner import OnlineMetaLearner
 from upstairs.tasks import Task, TaskSet
 
@@ -135,6 +136,7 @@ def test_memory_is_bounded_and_what_is_alike_is_merged(learner):
         part = slice(100 * (number == 1), 100 + 100 * (number == 1))
         twice.partial_fit(task.X[part], task.y[part], world=number)
     assert set(twice.probabilities_) == {0, 2, "new"}, "the two halves of one task have become one world"
+    assert twice.world_ == 2
 
 
 def test_river_protocol_and_missing_labels(learner):
@@ -154,6 +156,42 @@ def test_river_protocol_and_missing_labels(learner):
     assert np.isfinite(OnlineMetaLearner(learner).partial_fit(holes, task.y).predict(holes)).all()
     constant = OnlineMetaLearner(learner).partial_fit(np.zeros((50, task.X.shape[1])), np.zeros(50))
     assert np.isfinite(constant.predict(task.X)).all()
+
+
+@pytest.mark.filterwarnings("ignore:This task")
+def test_a_prior_grows_by_what_it_meets(tmp_path):
+    """A prior of five tasks knows little; after twenty worlds it knows how tasks look."""
+    few, stream, new = (FAMILY.sample(count, 20, random_state=seed) for count, seed in ((5, 11), (20, 12), (30, 13)))
+    meta = up.MetaNeuralNetwork(method="bayesian-linear", net=None, prior_mean="linear", shots=5).meta_fit(few)
+    model, before = OnlineMetaLearner(meta), meta.prior_.hash
+    for number, task in enumerate(stream):
+        model.partial_fit(task.X, task.y, world=1 + number)
+        if number == 9:
+            up.save(model, tmp_path / "half")
+    assert meta.prior_.hash == before
+    assert model.prior_.provenance["tasks"] > 20
+    again = up.load(tmp_path / "half")
+    for number, task in enumerate(stream[10:]):
+        again.partial_fit(task.X, task.y, world=11 + number)
+    assert again.prior_.hash == model.prior_.hash
+
+    def error(prior):
+        learner = up.PriorNeuralNetworkRegressor(prior)
+        errors = [np.square(learner.fit(t.X[:5], t.y[:5]).predict(t.X[5:]) - t.y[5:]).mean() for t in new]
+        return np.mean(errors)
+
+    assert error(model.prior_) < 0.5 * error(meta.prior_)
+
+
+def test_the_reservoir_is_bounded():
+    meta = up.MetaDecisionTree(prior_mean="none", leaves=2, structure="shared", shots=5).meta_fit(FAMILY.sample(6, 15))
+    model = OnlineMetaLearner(meta, reservoir=8)
+    for number, task in enumerate(FAMILY.sample(12, 15, random_state=3)):
+        model.partial_fit(task.X, task.y, world=1 + number)
+    assert model.prior_.provenance["tasks"] == 8
+    other = up.Prior("neural-network", {**meta.prior_.settings, "rule": "maml"}, {}, {})
+    with pytest.raises(up.PriorMismatchError, match="cannot grow on a stream"):
+        check_grows(other)
 
 
 @pytest.mark.parametrize(

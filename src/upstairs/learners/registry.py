@@ -196,7 +196,7 @@ def unfitted(document: Mapping[str, Any], prior: Prior | None) -> Any:
     model = getattr(importlib.import_module(_CLASSES[name]), name)(
         **{key: restored(value) for key, value in document["params"].items()}
     )
-    model.prior = prior
+    setattr(model, "prior_" if isinstance(model, MetaLearner) else "prior", prior)
     return model
 
 

@@ -147,13 +147,14 @@ def border(contest: Contest, name: int | None = None) -> tuple[Contest, Declared
     contest
         Candidates so far.
     name
-        Of a known world to go back to; None: a new one.
+        Of a known world to go back to, or of a new one; None: a new one with the next free number.
     """
     place = next((number for number, entry in enumerate(contest.known) if entry.name == name), None)
     if place is not None:
         return _settled(contest, contest.known, place), Declared("border", contest.known[place].name, contest.rows)
-    new = Known(contest.newborn, contest.met, contest.rows)
-    moved = _settled(replace(contest, met=contest.met + 1), (*contest.known, new), len(contest.known))
+    new = Known(contest.newborn, contest.met if name is None else name, contest.rows)
+    met = max(contest.met, new.name) + 1
+    moved = _settled(replace(contest, met=met), (*contest.known, new), len(contest.known))
     return moved, Declared("border", new.name, contest.rows)
 
 

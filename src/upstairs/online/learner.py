@@ -8,7 +8,7 @@ from typing import Any, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.metaestimators import available_if
 
@@ -16,11 +16,15 @@ from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.inner.rule import Categorical, Prediction
 from upstairs.learners.adaptation import Adapted
 from upstairs.learners.base import PriorEstimator
+from upstairs.learners.meta import MetaLearner
 from upstairs.learners.registry import described, unfitted
+from upstairs.learners.seen import Seen
 from upstairs.online.contest import Challenger, Contest, Declared, Known, begin, border, mixed, step
+from upstairs.online.growth import check_grows, grown, with_task
 from upstairs.online.memory import shrunk
 from upstairs.online.worlds import World, Worlds
 from upstairs.prior import Prior
+from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.table import Table
 
 __all__ = ["OnlineMetaLearner"]
@@ -28,8 +32,13 @@ __all__ = ["OnlineMetaLearner"]
 AnyOnline = TypeVar("AnyOnline", bound="OnlineMetaLearner")
 
 
+GROWTH = 0.1
+"""A prior grows when so many worlds have ended, as a share of the tasks in the reservoir."""
+
+
 def _classifies(self: Any) -> bool:
-    return getattr(self.learner, "_kind", None) == "classification"
+    estimator = self.learner.learner() if hasattr(self.learner, "prior_") else self.learner
+    return getattr(estimator, "_kind", None) == "classification"
 
 
 @final
@@ -42,9 +51,10 @@ class OnlineMetaLearner(BaseEstimator):
 
     Parameters
     ----------
-    learner : estimator with a prior
-        From ``meta.learner()`` of tasks with the same columns, and for classes with labels that all tasks share. It is never
-        changed.
+    learner : estimator with a prior, or fitted meta-learner
+        From ``meta.learner()`` of tasks with the same columns, and for classes with labels that all tasks share: its prior stays. Or
+        ``meta`` itself, with the rows that it was learned on: the prior then grows by every world that ends (`MetaNeuralNetwork`
+        with ``method="bayesian-linear"``, `MetaDecisionTree`, `MetaSVM`). It is never changed itself; see ``prior_``.
     hazard : float
         Probability a row that the world changes, between 0 and 1: larger is quicker and has more false alarms.
     recall : float
@@ -54,8 +64,12 @@ class OnlineMetaLearner(BaseEstimator):
         longest ago is forgotten.
     rows : int
         Newest rows that are kept of a world.
+    reservoir : int
+        Tasks that a growing prior is learned from at most, those that it was first learned on counted.
     chunk : int
         Rows that are weighed before they are learned. Larger is faster, and slower to adapt.
+    random_state : int
+        Draws which task leaves a full reservoir.
 
     Attributes
     ----------
@@ -65,6 +79,8 @@ class OnlineMetaLearner(BaseEstimator):
         Number of the world that holds, in the order in which worlds were met.
     probabilities_ : dict
         From the number of each known world to its probability; "new" is everything else.
+    prior_ : Prior
+        As grown so far.
     rows_seen_ : int
     classes_ : array (classes)
     n_features_in_ : int
@@ -91,6 +107,7 @@ class OnlineMetaLearner(BaseEstimator):
 
     _contest: Contest
     _changes: list[Declared]
+    _seen: Seen | None
 
     def __init__(
         self,
@@ -100,14 +117,18 @@ class OnlineMetaLearner(BaseEstimator):
         recall: float = 0.5,
         memory: int = 20,
         rows: int = 1000,
+        reservoir: int = 500,
         chunk: int = 10,
+        random_state: int = 0,
     ) -> None:
         self.learner = learner
         self.hazard = hazard
         self.recall = recall
         self.memory = memory
         self.rows = rows
+        self.reservoir = reservoir
         self.chunk = chunk
+        self.random_state = random_state
 
     # --- learning -----------------------------------------------------------------------------------------------
     def partial_fit(self: AnyOnline, X: Any, y: Any, classes: Any = None, *, world: int | None = None) -> AnyOnline:
@@ -137,16 +158,20 @@ class OnlineMetaLearner(BaseEstimator):
         encoded, targets = self._encoded(X), self._targets(y)
         contest, changes = self._contest, list(self._changes)
         if world is not None and world != contest.held.name:
-            contest, declared = border(contest, world)
+            self._ended(contest.held)
+            contest, declared = border(replace(contest, newborn=self._worlds.blank()), world)
             changes.append(declared)
         for start in range(0, len(targets), self.chunk):
             part = slice(start, start + self.chunk)
-            hazard = self.hazard if world is None else 0.0
+            hazard, held = self.hazard if world is None else 0.0, contest.held.name
             contest, found = step(
                 contest, self._worlds, encoded[part], targets[part], hazard=hazard, recall=self.recall
             )
+            if found is not None:
+                changes.append(found)
+                self._ended(next(entry for entry in contest.known if entry.name == held))
+                contest = replace(contest, newborn=self._worlds.blank())
             contest = shrunk(contest, self._worlds, self.memory)
-            changes += [] if found is None else [found]
         self._contest, self._changes = contest, changes
         return self
 
@@ -207,11 +232,15 @@ class OnlineMetaLearner(BaseEstimator):
         return self._fitted().rows
 
     @property
+    def prior_(self) -> Prior:
+        """The prior, as grown so far."""
+        prior: Prior = self._template._prior_read()
+        return prior
+
+    @property
     def n_features_in_(self) -> int:
         """Columns of the prior."""
-        encoder = self._situated().situation.encoder
-        assert encoder is not None
-        return len(encoder.columns)
+        return len(self._encoder.columns)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_contest")
@@ -226,40 +255,62 @@ class OnlineMetaLearner(BaseEstimator):
 
     def _begin(self) -> None:
         """Check the arguments, and begin with what the prior knows."""
-        if not hasattr(self, "_contest"):
-            self._check()
-            self._worlds = self._situated()
-            self._contest = begin(self._worlds)
-            self._changes = []
-            self._template = self.learner.__class__(**self.learner.get_params(deep=False))
-            if self._worlds.situation.ways:
-                self.classes_ = np.asarray(self.learner._prior_read().settings["classes"])
-                self._template.classes_ = self.classes_
-            self._template._situation_ = self._worlds.situation
-            self._template.n_features_in_ = self.n_features_in_
+        if hasattr(self, "_contest"):
+            return
+        self._check()
+        grows = isinstance(self.learner, MetaLearner)
+        self._template = self.learner.learner() if grows else clone(self.learner, safe=False)
+        self._worlds = self._situated(self._template)
+        self._seen = self.learner._kept() if grows else None
+        self._ends, self._waiting, self._chosen = 0, 0, 0 if self._seen is None else len(self._seen.names)
+        if self._seen is not None:
+            check_grows(self.prior_)
+        self._contest = begin(self._worlds)
+        self._changes = []
+        if self._worlds.situation.ways:
+            self.classes_ = np.asarray(self.prior_.settings["classes"])
+            self._template.classes_ = self.classes_
+        self._template._situation_ = self._worlds.situation
+        self._template.n_features_in_ = self.n_features_in_
+
+    def _ended(self, known: Known) -> None:
+        """Let the prior grow by a world that has ended; not for each one where there are many."""
+        if self._seen is None or not len(known.world.y):
+            return
+        self._ends, self._waiting = self._ends + 1, self._waiting + 1
+        rng = np.random.default_rng([self.random_state, self._ends])
+        met = self._ends + len(self._seen.names)
+        name = f"world {known.name}"
+        self._seen = with_task(self._seen, name, known.world.x, known.world.y, self.reservoir, rng, met)
+        if self._waiting >= GROWTH * len(self._seen.names):
+            tasks, self._waiting = len(self._seen.names), 0
+            doubled = tasks >= 2 * self._chosen
+            self._template.prior = grown(self.prior_, self._seen, choose_again=doubled)
+            self._chosen = tasks if doubled else self._chosen
+            self._worlds = self._situated(self._template)
 
     def _check(self) -> None:
         if not 0.0 <= self.hazard < 1.0:
             raise ValueError(f"hazard must be a probability below 1, but is {self.hazard!r}; 0.0005 is usual.")
         if not 0.0 <= self.recall <= 1.0:
             raise ValueError(f"recall must be a probability, but is {self.recall!r}; 0.5 is usual.")
-        for name in ("memory", "rows", "chunk"):
+        for name in ("memory", "rows", "reservoir", "chunk"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, but is {value!r}.")
 
-    def _situated(self) -> Worlds:
-        if not isinstance(self.learner, PriorEstimator) or self.learner._prior_read() is None:
+    def _situated(self, estimator: Any) -> Worlds:
+        if not isinstance(estimator, PriorEstimator) or estimator._prior_read() is None:
             raise PriorMismatchError(
                 f"learner must be an estimator with a prior, such as meta.learner(), but is {self.learner!r}."
             )
-        settings = self.learner._prior_read().settings
+        settings = estimator._prior_read().settings
         if "experience" in settings or settings.get("labels") == "own":
             raise PriorMismatchError(
                 "learner needs a prior on columns, and labels that all tasks share, so that a world can be told before its rows "
                 "are seen; learn one on tasks with the same columns."
             )
-        return Worlds(self.learner._situation_of_prior(), self.rows)
+        return Worlds(estimator._situation_of_prior(), self.rows)
 
     def _labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Leave rows without a target out."""
@@ -273,11 +324,15 @@ class OnlineMetaLearner(BaseEstimator):
         return (X.iloc[kept] if hasattr(X, "iloc") else np.asarray(X)[kept]), np.array(y[kept].tolist())
 
     def _encoded(self, X: Any) -> Float[np.ndarray, "row feature"]:
+        if len(X) == 0:
+            return np.empty((0, self._encoder.width))
+        return self._encoder.encode(self._template._columns(X, reset=False))
+
+    @property
+    def _encoder(self) -> Encoder:
         encoder = self._worlds.situation.encoder
         assert encoder is not None
-        if len(X) == 0:
-            return np.empty((0, encoder.width))
-        return encoder.encode(self._template._columns(X, reset=False))
+        return encoder
 
     def _targets(self, y: Shaped[np.ndarray, " row"]) -> np.ndarray:
         situation = self._worlds.situation
@@ -296,8 +351,8 @@ class OnlineMetaLearner(BaseEstimator):
 
     def _row(self, x: Mapping[str, Any]) -> Any:
         """Return a row of river as one line: by name where the prior has names, else in the order of its keys."""
-        encoder = self._situated().situation.encoder
-        assert encoder is not None
+        self._begin()
+        encoder = self._encoder
         names = encoder.names if encoder.named else tuple(x)
         missing = [name for name in names if name not in x]
         if missing:
@@ -311,8 +366,7 @@ class OnlineMetaLearner(BaseEstimator):
 
     # --- storage ------------------------------------------------------------------------------------------------
     def _prior_read(self) -> Prior:
-        prior: Prior = self.learner._prior_read()
-        return prior
+        return self.prior_
 
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Everything, in mid-stream, as JSON values and arrays, for `upstairs.save`."""
@@ -325,8 +379,12 @@ class OnlineMetaLearner(BaseEstimator):
             "known": [[entry.name, entry.last] for entry in contest.known],
             "ages": [entry.age for entry in contest.challengers],
             "changes": [asdict(change) for change in self._changes],
+            "ends": [self._ends, self._waiting, self._chosen],
         }
         arrays: dict[str, np.ndarray] = {"weight": contest.weight}
+        if self._seen is not None:
+            document["seen"] = [list(self._seen.names), list(self._seen.groups)]
+            arrays |= {f"seen/{name}": getattr(self._seen, name) for name in ("x", "y", "offsets")}
         worlds = {f"known {place}": entry.world for place, entry in enumerate(contest.known)} | {
             "earlier": contest.earlier
         }
@@ -342,7 +400,11 @@ class OnlineMetaLearner(BaseEstimator):
     def _restore(self, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Undo `_stored`."""
         self.learner = unfitted(document["learner"], self.__dict__.pop("prior"))
+        if "seen" in document:
+            names, groups = (tuple(entries) for entries in document["seen"])
+            self.learner.seen_ = Seen(arrays["seen/x"], arrays["seen/y"], arrays["seen/offsets"], names, groups)
         self._begin()
+        self._ends, self._waiting, self._chosen = document["ends"]
         blank = self._contest.newborn
         worlds = {name: _world(name, entry, arrays, blank) for name, entry in document["worlds"].items()}
         known = tuple(

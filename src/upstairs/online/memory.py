@@ -26,18 +26,17 @@ def shrunk(contest: Contest, worlds: Worlds, most: int) -> Contest:
     contest, worlds
         Between two chunks.
     most
-        At least 1; the world that holds stays.
+        At least 1; the world that holds stays as it is.
     """
     while len(contest.known) > most:
+        others = [place for place in range(len(contest.known)) if place != contest.holding]
         gains = {
-            pair: _gain(worlds, *(contest.known[place].world for place in pair))
-            for pair in combinations(range(len(contest.known)), 2)
+            pair: _gain(worlds, *(contest.known[place].world for place in pair)) for pair in combinations(others, 2)
         }
-        first, second = max(gains, key=lambda pair: gains[pair])
-        if gains[first, second] > 0.0:
-            contest = _merged(contest, worlds, first, second)
+        best = max(gains, key=lambda pair: gains[pair], default=None)
+        if best is not None and gains[best] > 0.0:
+            contest = _merged(contest, worlds, *best)
         else:
-            others = [place for place in range(len(contest.known)) if place != contest.holding]
             contest = _without(contest, min(others, key=lambda place: contest.known[place].last))
     return contest
 
@@ -64,13 +63,11 @@ def _merged(contest: Contest, worlds: Worlds, first: int, second: int) -> Contes
     x, y = (np.concatenate([getattr(old.world, name), getattr(new.world, name)]) for name in ("x", "y"))
     total = one.world.total + other.world.total
     world = replace(worlds.of(x[-worlds.most_rows :], y[-worlds.most_rows :], total), learned=total)
-    held = contest.holding in (first, second)
     known = list(contest.known)
     known[first] = Known(world, min(one.name, other.name), new.last)
     weight = contest.weight.copy()
     weight[first] += weight[second]
-    contest = replace(contest, known=tuple(known), weight=weight, holding=first if held else contest.holding)
-    return _without(contest, second)
+    return _without(replace(contest, known=tuple(known), weight=weight), second)
 
 
 def _without(contest: Contest, place: int) -> Contest:

@@ -1,0 +1,113 @@
+"""A prior that grows with the worlds that a stream has met: follow the meta-leader over a bounded reservoir of tasks.
+
+The prior is that which all tasks in the reservoir together recommend [1]_, the tasks that it was first learned on among them:
+what is learned in closed form (weights of linear models, leaves of trees, costs of machines) is learned anew; what was decided at
+the start (encoding, splits, pooled prediction) stays, but for what may differ between tasks, which is chosen again whenever the
+tasks have doubled: a few tasks can hardly tell. When the reservoir is full, a task drawn at random makes room, so that
+every task of the past has the same chance to be in it [2]_.
+
+References
+----------
+.. [1] Finn, C., Rajeswaran, A., Kakade, S. and Levine, S. (2019). Online meta-learning. ICML (follow the meta-leader).
+.. [2] Vitter, J. S. (1985). Random sampling with a reservoir. ACM Transactions on Mathematical Software 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from upstairs.errors import PriorMismatchError
+from upstairs.learners.rules import MACHINE, TREE
+from upstairs.learners.seen import Seen, prior_of
+from upstairs.outer.choose import choose, relearn
+from upstairs.outer.learn_tree import relearn_tree
+from upstairs.prior import Prior
+
+__all__ = ["check_grows", "grown", "with_task"]
+
+
+def check_grows(prior: Prior) -> None:
+    """Refuse a prior that cannot be learned anew in closed form.
+
+    Raises
+    ------
+    PriorMismatchError
+        Naming its rule.
+    """
+    settings = prior.settings
+    closed = settings["rule"] in ("bayesian-linear", MACHINE, TREE) and "net" not in settings
+    if not closed or settings["outer"].get("solver") == "libsvm":
+        raise PriorMismatchError(
+            f"A prior of the rule {settings['rule']!r} cannot grow on a stream; pass meta.learner(), whose prior stays, or use "
+            "method='bayesian-linear' without a network, a MetaDecisionTree, or a MetaSVM with solver='smooth'."
+        )
+
+
+def grown(prior: Prior, seen: Seen, *, choose_again: bool = False) -> Prior:
+    """Return the prior that tasks recommend.
+
+    Parameters
+    ----------
+    prior : Prior
+        Checked by `check_grows`.
+    seen : Seen
+        Encoded rows of all tasks in the reservoir.
+    choose_again : bool
+        Whether the form of a prior over weights is chosen again.
+    """
+    settings = prior.settings
+    if choose_again and settings["rule"] == "bayesian-linear":
+        choice = choose(
+            seen.x,
+            seen.y,
+            seen.offsets,
+            np.unique(seen.groups, return_inverse=True)[1],
+            kind=settings["kind"],
+            ways=len(settings["classes"]),
+            shots=None if settings["shots"] is None else tuple(settings["shots"]),
+            prior_mean=settings["outer"]["prior_mean"],
+        )
+        told = {"choice": choice.reason, "report": choice.report, "outer": choice.settings}
+        return prior_of({**settings, **told}, choice.params, prior.group("tables"), len(seen.names), len(seen.y))
+    again = _of(prior.settings["rule"])
+    params = again(prior.settings["outer"], prior.group("params"), seen.x, seen.y, seen.offsets)
+    return prior_of(prior.settings, params, prior.group("tables"), len(seen.names), len(seen.y))
+
+
+def with_task(
+    seen: Seen, name: str, x: np.ndarray, y: np.ndarray, most: int, rng: np.random.Generator, met: int
+) -> Seen:
+    """Put a task into the reservoir, or its newer rows in place of older ones.
+
+    Parameters
+    ----------
+    seen
+        The reservoir.
+    name, x, y
+        The task, encoded.
+    most
+        Tasks that the reservoir holds.
+    rng
+        Draws which task makes room.
+    met
+        How many tasks there have been in all, this one counted.
+    """
+    if name in seen.names:
+        seen = seen.some(np.array([entry != name for entry in seen.names]))
+    elif len(seen.names) >= most:
+        if rng.random() >= most / max(met, 1):
+            return seen
+        out = int(rng.integers(len(seen.names)))
+        seen = seen.some(np.arange(len(seen.names)) != out)
+    return seen.extended(Seen(x, y, np.array([0, len(y)]), (name,), (name,)))
+
+
+def _of(rule: str) -> Callable[..., Any]:
+    if rule == MACHINE:
+        from upstairs.outer.learn_machine import relearn_machine
+
+        return relearn_machine
+    return relearn_tree if rule == TREE else relearn
