@@ -29,7 +29,7 @@ def solve_definite(
         # a symmetric matrix read by columns is itself; sides read by columns are columns; LAPACK overwrites both
         kept = matrices[k].copy()
         failed = dposv(matrices[k].T, sides[k].T, 1, 1, 1)[2]
-        jitter = 1e-13 * float(np.abs(np.diagonal(kept)).max())
+        jitter = 1e-13 * float(np.abs(np.diagonal(kept)).max()) if failed else 0.0
         while failed:
             matrices[k] = kept + jitter * np.eye(len(kept))
             failed = dposv(matrices[k].T, sides[k].T, 1, 1, 1)[2]

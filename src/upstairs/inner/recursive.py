@@ -147,7 +147,7 @@ def linear_learn(
     rates, noise = params["forgetting"], float(params["noise"])
     scaled = x @ params["factor"]
     miss = y - x @ params["mean"]
-    kept = rates ** len(x)
+    kept = rates if len(x) == 1 else rates ** len(x)
     gram, cross = kept[:, None, None] * state["gram"], kept[:, None, None] * state["cross"]
     square, rows = kept[:, None] * state["square"], kept * state["rows"]
     if len(x) == 1:  # what the other branch does, in half the time

@@ -19,6 +19,8 @@ References
 
 from __future__ import annotations
 
+from math import tanh
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit
@@ -30,7 +32,7 @@ from upstairs.inner.recursive import Rates, checked_forgetting, recency
 from upstairs.inner.rule import Categorical, Params, State
 
 _STEPS = 12
-_HALVINGS = 20
+_HALVINGS = 30
 _TOLERANCE = 1e-6
 
 
@@ -63,9 +65,9 @@ def logistic_start(params: Params) -> State:
 
 def _precision(curvature: np.ndarray) -> np.ndarray:
     """Add the prior's precision, the identity."""
+    rates, latents, rank, _ = curvature.shape
     precision = curvature.copy()
-    rank = precision.shape[-1]
-    precision.reshape(*precision.shape[:2], -1)[..., :: rank + 1] += 1.0
+    precision.reshape(rates * latents, rank * rank)[:, :: rank + 1] += 1.0
     return precision
 
 
@@ -151,24 +153,36 @@ def _learn_row(
     known[..., 0, :], known[..., 1, :] = natural, scaled
     solved = _solve(_precision(curvature), known)
     at = solved @ scaled  # rate latent 2: the score before, and its slope in t
-    score, slope = offset + at[..., 0], at[..., 1]
-    t = np.zeros_like(score)
-    low, high = np.minimum(target - 1.0, 0.0), np.maximum(target, 0.0)
-    for _ in range(_STEPS):
-        p = expit(score + slope * t)
-        miss = t - target + p  # grows with t: negative below the root
-        if np.abs(miss).max() < 1e-9:
+    score = offset + at[..., 0]
+    moves = [
+        [_move(mean, slope, goal) for mean, slope, goal in zip(means, slopes, target.tolist(), strict=True)]
+        for means, slopes in zip(score.tolist(), at[..., 1].tolist(), strict=True)
+    ]
+    moved, bend = np.array(moves).transpose(2, 0, 1)
+    return {
+        "curvature": curvature + bend[..., None, None] * (scaled[:, None] * scaled),
+        # precision @ z of the new mode z, from what is known already: natural + t x + bend (x'z) x
+        "natural": natural + (moved + bend * (score + at[..., 1] * moved - offset))[..., None] * scaled,
+    }
+
+
+def _move(score: float, slope: float, target: float) -> tuple[float, float]:
+    """The root ``t`` of ``t = target - p(score + slope t)`` between bounds, and ``p (1 - p)`` there."""
+    low, high = min(target - 1.0, 0.0), max(target, 0.0)
+    t = 0.0
+    for _ in range(_HALVINGS):
+        p = 0.5 + 0.5 * tanh(0.5 * (score + slope * t))
+        miss = t - target + p  # grows with t
+        if abs(miss) < 1e-9:
             break
-        low, high = np.where(miss < 0.0, t, low), np.where(miss < 0.0, high, t)
-        t = t - miss / (1.0 + slope * p * (1.0 - p))
-        t = np.where((t < low) | (t > high), 0.5 * (low + high), t)
-    p = expit(score + slope * t)
-    bend = p * (1.0 - p)
-    z = solved[..., 0, :] + t[..., None] * solved[..., 1, :]
-    gained = bend[..., None, None] * (scaled[:, None] * scaled)
-    # precision @ z of the row's own mode, from what is known already: natural + t x + bend (x'z) x
-    moved = t + bend * (z @ scaled)
-    return {"curvature": curvature + gained, "natural": natural + moved[..., None] * scaled}
+        if miss < 0.0:
+            low = t
+        else:
+            high = t
+        t -= miss / (1.0 + slope * p * (1.0 - p))
+        if not low <= t <= high:
+            t = 0.5 * (low + high)
+    return t, p * (1.0 - p)
 
 
 def logistic_predict(params: Params, state: State, x: Float[np.ndarray, "row column"]) -> Categorical:
@@ -186,7 +200,7 @@ def logistic_predict(params: Params, state: State, x: Float[np.ndarray, "row col
     known[..., 1:, :] = scaled
     solved = _solve(_precision(state["curvature"]), known)
     mean = (x @ params["mean"]).T + solved[..., 0, :] @ scaled.T
-    variance = np.maximum(np.einsum("nr,klnr->kln", scaled, solved[..., 1:, :]), 0.0)
+    variance = (solved[..., 1:, :] * scaled).sum(axis=3)
     if mean.shape[1] == 1:
         return Categorical(averaged(mean[:, 0, :, None], variance[:, 0, :, None]))
     each = averaged(mean[..., None], variance[..., None])[..., 1].swapaxes(1, 2)
