@@ -1,6 +1,7 @@
 """OnlineMetaLearner: worlds that change and come back, stops in mid-stream, odd rows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import upstairs as up
@@ -151,6 +152,8 @@ def test_river_protocol_and_missing_labels(learner):
     np.testing.assert_allclose(by_row.predict(task.X), by_chunk.predict(task.X))
     late = OnlineMetaLearner(learner).partial_fit(task.X, np.where(np.arange(30) < 20, np.nan, task.y))
     assert late.rows_seen_ == 10
+    frame = pd.DataFrame(task.X)
+    assert OnlineMetaLearner(learner).partial_fit(frame, np.where(np.arange(30) < 20, np.nan, task.y)).rows_seen_ == 10
     holes = task.X.copy()
     holes[::3, 0] = np.nan
     assert np.isfinite(OnlineMetaLearner(learner).partial_fit(holes, task.y).predict(holes)).all()

@@ -25,7 +25,7 @@ from upstairs.online.memory import shrunk
 from upstairs.online.worlds import World, Worlds
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
-from upstairs.tasks.table import Table
+from upstairs.tasks.table import Table, is_frame
 
 __all__ = ["OnlineMetaLearner"]
 
@@ -321,7 +321,8 @@ class OnlineMetaLearner(BaseEstimator):
         if not missing.any():
             return X, y
         kept = np.flatnonzero(~missing)
-        return (X.iloc[kept] if hasattr(X, "iloc") else np.asarray(X)[kept]), np.array(y[kept].tolist())
+        table = Table.from_frame(X) if is_frame(X) else X
+        return table.take(kept) if isinstance(table, Table) else np.asarray(X)[kept], np.array(y[kept].tolist())
 
     def _encoded(self, X: Any) -> Float[np.ndarray, "row feature"]:
         if len(X) == 0:
