@@ -27,7 +27,7 @@ from scipy.special import expit
 
 from upstairs.inner.definite import solve_definite
 from upstairs.inner.gaussian import factor
-from upstairs.inner.logistic import averaged, latents_of
+from upstairs.inner.logistic import averaged
 from upstairs.inner.recursive import Rates, checked_forgetting, recency
 from upstairs.inner.rule import Categorical, Params, State
 
@@ -92,7 +92,9 @@ def logistic_learn(
     """
     scaled = x @ params["factor"]
     offset = (x @ params["mean"]).T  # latent row
-    target = latents_of(y[None], len(offset))[0].T
+    target = (
+        (y == (1 if len(offset) == 1 else np.arange(len(offset))[:, None])).astype(float).reshape(len(offset), len(y))
+    )
     kept = (params["forgetting"] ** len(x))[:, None, None]
     curvature, natural = kept[..., None] * state["curvature"], kept * state["natural"]
     if len(x) == 1:
