@@ -6,9 +6,9 @@ import upstairs as up
 from upstairs.testing import cases_for, parametrize_with_meta_checks
 
 NET = {"name": "mlp", "sizes": (16,)}
-LONG, SHORT = (
+LONG, QUICK, SHORT = (
     up.MetaNeuralNetwork("maml", net=NET, options={"steps": inner}, training=up.Training(steps=outer))
-    for inner, outer in ((10, 1500), (3, 300))
+    for inner, outer in ((10, 1500), (10, 60), (3, 300))
 )
 FIXED = {"check_other_ways": "the number of classes is that of the network's outputs"}
 SURE = {
@@ -17,13 +17,14 @@ SURE = {
 SINGLE = 1e-5
 """Precision of what is computed in float32."""
 CASES = [
-    *cases_for(LONG, ["regression"], tolerance=SINGLE),
+    *cases_for(LONG, ["regression"], tolerance=SINGLE, quick=QUICK),
     *cases_for(SHORT, ["shared"], tolerance=SINGLE, expected_failures=SURE),
-    *cases_for(LONG, ["own"], tolerance=SINGLE, expected_failures=FIXED),
+    *cases_for(LONG, ["own"], tolerance=SINGLE, expected_failures=FIXED, quick=QUICK),
     *cases_for(up.MetaNeuralNetwork("prototype", net=NET, training=up.Training(steps=300)), ["own"], tolerance=SINGLE),
     *cases_for(
         up.MetaNeuralNetwork(net=NET, training=up.Training(steps=1000)),
         ["regression"],
+        quick=up.MetaNeuralNetwork(net=NET, training=up.Training(steps=60)),
         setting=("prior_weight", 4.0),
         bad_setting=("prior_weight", -1.0),
     ),

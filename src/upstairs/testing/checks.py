@@ -301,6 +301,9 @@ _ONLY_WHERE: dict[str, Callable[[MetaCase], bool]] = {
     "check_does_no_harm": lambda case: case.unrelated is not None,
 }
 
+NEEDS_TRAINING = frozenset({"check_beats_base_learner", "check_familiarity", "check_does_no_harm"})
+"""Checks that ask how good a prior is; all others hold for a prior however long it was learned."""
+
 
 def checks_for(case: MetaCase) -> list[Check]:
     """Return the checks that apply to the tasks of a case."""

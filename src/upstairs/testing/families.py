@@ -67,6 +67,9 @@ class MetaCase:
         Stands in the name of a test.
     expected_failures : mapping of str to str
         Names of checks that are known to fail, each with the reason; such a check must then fail.
+    quick : MetaLearner, optional
+        The same meta-learner, trained for less time: it stands in for ``meta`` in all checks but those that ask how good a
+        prior is (beating the base learner, telling unrelated tasks, doing no harm there).
     """
 
     meta: MetaLearner
@@ -80,6 +83,7 @@ class MetaCase:
     columns: Literal["same", "any"] = "same"
     name: str = ""
     expected_failures: Mapping[str, str] = field(default_factory=dict)
+    quick: MetaLearner | None = None
     _kept: dict[str, MetaLearner] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from upstairs.errors import UpstairsError
 from upstairs.learners.meta import MetaLearner
-from upstairs.testing.checks import CHECKS, Check, checks_for
+from upstairs.testing.checks import CHECKS, NEEDS_TRAINING, Check, checks_for
 from upstairs.testing.families import MetaCase, cases_for
 
 __all__ = ["parametrize_with_meta_checks"]
@@ -66,7 +66,8 @@ def parametrize_with_meta_checks(
             name = check.__name__
             marks = [pytest.mark.xfail(reason=reasons[name], strict=True)] if name in reasons else []
             label = f"{type(case.meta).__name__}-{case.name or case.kind}-{name}"
-            params.append(pytest.param(case.meta, functools.partial(_run, check, case), id=label, marks=marks))
+            meta = case.meta if case.quick is None or name in NEEDS_TRAINING else case.quick
+            params.append(pytest.param(meta, functools.partial(_run, check, case), id=label, marks=marks))
     return pytest.mark.parametrize(("meta_learner", "check"), params)
 
 
