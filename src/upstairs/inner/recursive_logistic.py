@@ -150,7 +150,10 @@ def _mode(
 def _learn_row(
     curvature: np.ndarray, natural: np.ndarray, scaled: np.ndarray, offset: np.ndarray, target: np.ndarray
 ) -> State:
-    """Learn one row: the mode moves along ``precision^-1 x`` by ``t = target - p(t)``, an equation in one unknown."""
+    """Learn one row into sums that are overwritten.
+
+    The mode moves along ``precision^-1 x`` by ``t = target - p(t)``, an equation in one unknown.
+    """
     known = np.empty((*natural.shape[:2], 2, len(scaled)))
     known[..., 0, :], known[..., 1, :] = natural, scaled
     solved = _solve(_precision(curvature), known)
@@ -161,11 +164,10 @@ def _learn_row(
         for means, slopes in zip(score.tolist(), at[..., 1].tolist(), strict=True)
     ]
     moved, bend = np.array(moves).transpose(2, 0, 1)
-    return {
-        "curvature": curvature + bend[..., None, None] * (scaled[:, None] * scaled),
-        # precision @ z of the new mode z, from what is known already: natural + t x + bend (x'z) x
-        "natural": natural + (moved + bend * (score + at[..., 1] * moved - offset))[..., None] * scaled,
-    }
+    curvature += bend[..., None, None] * (scaled[:, None] * scaled)
+    # precision @ z of the new mode z, from what is known already: natural + t x + bend (x'z) x
+    natural += (moved + bend * (at[..., 0] + at[..., 1] * moved))[..., None] * scaled
+    return {"curvature": curvature, "natural": natural}
 
 
 def _move(score: float, slope: float, target: float) -> tuple[float, float]:
