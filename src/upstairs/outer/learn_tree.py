@@ -54,6 +54,8 @@ class TreeForm:
     def name(self) -> str:
         """Short name for reports."""
         stands = "" if self.pooled == "none" else f" on {self.pooled}"
+        if self.leaves == 1:
+            return f"no split{stands}"
         valued = "own" if self.share else "common"
         return f"{self.leaves} leaves{stands}, splits by {valued} effects, {self.spread}"
 
