@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from upstairs.learners.svm import MetaSVM
     from upstairs.learners.tree import MetaDecisionTree
     from upstairs.learners.tuner import MetaTuner
+    from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor
     from upstairs.online.learner import OnlineMetaLearner
     from upstairs.outer.experience import Experience
     from upstairs.outer.training import Training
@@ -49,6 +50,8 @@ _PLACES = {
     "EvaluationResult": "upstairs.evaluate",
     "Experience": "upstairs.outer.experience",
     "FamiliarityWarning": "upstairs.errors",
+    "ForgetfulClassifier": "upstairs.online.forgetful",
+    "ForgetfulRegressor": "upstairs.online.forgetful",
     "MetaDecisionTree": "upstairs.learners.tree",
     "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
