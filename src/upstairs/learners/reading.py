@@ -64,7 +64,9 @@ class ReadableTree(PriorEstimator, abc.ABC):
             indent = "|   " * max(node.depth - 1, 0)
             lines.append(indent + (node.condition or "all rows") + ":" + (f" {node.says}" if node.leaf else ""))
         if any(name.startswith("pooled/") for name in self._fitted().params):
-            lines.append("(on a pooled prediction, which differs from row to row: values are those at its mean in the leaf)")
+            lines.append(
+                "(on a pooled prediction, which differs from row to row: values are those at its mean in the leaf)"
+            )
         return "\n".join(lines)
 
     def plot(self, ax: Any = None, *, decimals: int = 2) -> Any:

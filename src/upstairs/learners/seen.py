@@ -209,5 +209,7 @@ def prior_of(
     """Put a prior together."""
     arrays = {f"params/{name}": np.asarray(array) for name, array in params.items()}
     arrays |= {f"tables/{name}": np.asarray(array) for name, array in tables.items()}
-    family = {DESCENT: "gradient-descent", MACHINE: "svm", TREE: "decision-tree"}.get(settings["rule"], "neural-network")
+    family = {DESCENT: "gradient-descent", MACHINE: "svm", TREE: "decision-tree"}.get(
+        settings["rule"], "neural-network"
+    )
     return Prior(family, settings, arrays, {"tasks": tasks, "rows": rows})
