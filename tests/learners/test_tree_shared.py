@@ -42,10 +42,10 @@ def error(model, task, rows):
 def test_it_beats_a_tree_alone_and_a_linear_prior(learned):
     meta, kind = learned
     test = [task for task in family(30, rows=60, seed=1, kind=kind) if len(set(task.y[:8])) > 1]
-    labels, classes = (None, ()) if kind == "regression" else ("shared", ("no", "yes"))
-    linear = make_baseline("linear Gaussian prior", Situated(kind, labels, classes)).meta_fit(
-        family(24, rows=40, kind=kind)
-    )
+    shared = kind == "classification"
+    at = Situated(kind, "shared" if shared else None, ("no", "yes") if shared else ())
+    name = "logistic, pooled Gaussian prior" if shared else "linear Gaussian prior"
+    linear = make_baseline(name, at).meta_fit(family(24, rows=40, kind=kind))
     with_prior = np.mean([error(meta.adapt(task.X[:8], task.y[:8]), task, 8) for task in test])
     alone = np.mean([error(meta.plain_learner(kind).fit(task.X[:8], task.y[:8]), task, 8) for task in test])
     other = np.mean([error(linear.adapt(task.X[:8], task.y[:8]), task, 8) for task in test])
