@@ -36,10 +36,11 @@ def sample(seed: int, count: int, waves: float, *, vary: bool = False) -> TaskSe
     return TaskSet([wavy(number, seed, *size, waves) for number, size in enumerate(sizes)], labels="own")
 
 
+REGRESSION = cases_for(META, ["regression"], tolerance=1e-6, setting=("C", 0.01), bad_setting=("C", -1.0))
 SHARED = cases_for(META, ["shared"], tolerance=1e-6, setting=("C", 0.01), bad_setting=("C", 0.0))
 OWN = cases_for(META, ["own"], tolerance=1e-6, setting=("C", 1e-4), bad_setting=("trials", 0), expected_failures=CLOSE)
 CASES = [
-    *cases_for(META, ["regression"], tolerance=1e-6, setting=("C", 0.01), bad_setting=("C", -1.0)),
+    *(REGRESSION if LONG else [dataclasses.replace(case, unrelated=None) for case in REGRESSION]),
     *(SHARED if LONG else [dataclasses.replace(case, unrelated=None) for case in SHARED]),
     *(OWN if LONG else ()),
     # different columns, where narrow kernels are right; on unrelated tasks wide ones are
