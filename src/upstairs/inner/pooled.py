@@ -140,23 +140,31 @@ def _walk(nodes: np.ndarray, feature: list[float], threshold: list[float], mask:
     if nodes["is_leaf"].sum() > _LEAVES:
         raise ValueError(f"from_boosting() needs trees of at most {_LEAVES} leaves; lower max_leaf_nodes.")
     values: list[float] = []
-
-    def visit(index: int) -> None:
-        node = nodes[index]
-        if node["is_leaf"]:
-            values.append(float(node["value"]))
-            return
-        first = len(values)
-        visit(int(node["left"]))
-        gone = sum(1 << leaf for leaf in range(first, len(values)))
-        feature.append(float(node["feature_idx"]))
-        threshold.append(float(node["num_threshold"]))
-        mask.append(float(int(_ALL) - gone))
-        visit(int(node["right"]))
-
-    visit(0)
+    _visit(nodes, 0, feature, threshold, mask, values)
     if len(values) == 1:  # a tree without a split: one node that never strikes anything out
         feature.append(0.0)
         threshold.append(np.inf)
         mask.append(float(_ALL))
     return values
+
+
+def _visit(
+    nodes: np.ndarray,
+    index: int,
+    feature: list[float],
+    threshold: list[float],
+    mask: list[float],
+    values: list[float],
+) -> None:
+    """Append what lies below a node, from left to right."""
+    node = nodes[index]
+    if node["is_leaf"]:
+        values.append(float(node["value"]))
+        return
+    first = len(values)
+    _visit(nodes, int(node["left"]), feature, threshold, mask, values)
+    gone = sum(1 << leaf for leaf in range(first, len(values)))
+    feature.append(float(node["feature_idx"]))
+    threshold.append(float(node["num_threshold"]))
+    mask.append(float(int(_ALL) - gone))
+    _visit(nodes, int(node["right"]), feature, threshold, mask, values)
