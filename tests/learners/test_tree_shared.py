@@ -150,3 +150,10 @@ def test_what_cannot_be_is_said():
     own = TaskSet([Task(task.X, labels, name=task.name) for task in tasks], labels="own")
     with pytest.raises(up.TaskError, match="labels of their own"):
         up.MetaDecisionTree(columns="same").meta_fit(own)
+    settings = [{"max_depth": 1}, {"max_depth": 3}]
+    learned = up.MetaDecisionTree(settings=settings, max_seconds=None).meta_fit(own)
+    assert list(learned.experience_.settings)[1:] == settings  # settings are what such tasks share
+    pool = up.ClassPool(np.zeros((6, 2)), np.array(["a", "a", "b", "b", "c", "c"]))
+    for columns in ("auto", "different"):
+        with pytest.raises(up.TaskError):
+            up.MetaDecisionTree(columns=columns).meta_fit(pool)

@@ -148,6 +148,12 @@ def test_river_protocol_and_missing_labels(learner):
         before = by_row.predict_one(row)
         by_row.learn_one(row, y)
         assert np.isfinite(before)
+    turned = dict(reversed(list(row.items())))
+    assert by_row.predict_one(turned) == by_row.predict_one(row)
+    with pytest.raises(up.PriorMismatchError, match="x lacks 'x3'"):
+        by_row.predict_one({name: value for name, value in row.items() if name != "x3"})
+    with pytest.raises(ValueError, match="world must be a whole number"):
+        by_row.partial_fit(task.X, task.y, world=-1)
     by_chunk.partial_fit(task.X, task.y)
     np.testing.assert_allclose(by_row.predict(task.X), by_chunk.predict(task.X))
     late = OnlineMetaLearner(learner).partial_fit(task.X, np.where(np.arange(30) < 20, np.nan, task.y))
@@ -177,6 +183,10 @@ def test_a_prior_grows_by_what_it_meets(tmp_path):
     for number, task in enumerate(stream[10:]):
         again.partial_fit(task.X, task.y, world=11 + number)
     assert again.prior_.hash == model.prior_.hash
+    np.testing.assert_array_equal(again.predict(new[0].X), model.predict(new[0].X))
+    assert again.probabilities_ == model.probabilities_
+    back = [each.partial_fit(new[0].X, new[0].y, world=3).predict(new[1].X) for each in (model, again)]
+    np.testing.assert_array_equal(*back)  # a world of before the stop, too
 
     def error(prior):
         learner = up.PriorNeuralNetworkRegressor(prior)

@@ -151,7 +151,11 @@ class LearnsByExperience(MetaLearner, abc.ABC):
                 "validation is not used for tasks with different columns: groups of tasks are left out in turn; give all tasks "
                 "as tasks."
             )
-        assert isinstance(tasks, TaskSet)
+        if not isinstance(tasks, TaskSet):
+            raise TaskError(
+                "columns='different' learns settings from data sets, but these tasks are a ClassPool; draw tasks from it with "
+                "pool.episodes(...)."
+            )
         return self._prior_of(self._tuner(tasks.kind).meta_fit(tasks).prior_, tasks, None)  # type: ignore[arg-type]
 
     def _learn_on(self, tasks: TaskSet | ClassPool) -> Prior:

@@ -40,7 +40,7 @@ class MetaDecisionTree(LearnsByExperience):
         with the same columns or not; the estimator is a `upstairs.learners.combine.CombinedClassifier`, and only
         ``estimators``, ``n_jobs`` and ``random_state`` are used.
     columns : {"auto", "same", "different"}
-        What tasks have in common. "auto": seen from the tasks.
+        What tasks have in common. "auto": seen from the tasks; "different" for labels of a task's own.
     structure : {"auto", "shared", "own"}
         Same columns: one tree for all tasks with leaves of their own, or a tree of each task's own. "auto": what unseen
         tasks say.
@@ -162,6 +162,11 @@ class MetaDecisionTree(LearnsByExperience):
 
         given = {name: value for name, value in settings.items() if name != "kind"}
         return CombinedClassifier(self.estimators, prior, **{"random_state": self.random_state, **given})
+
+    def _same(self, tasks: TaskSet | ClassPool) -> bool:
+        """Labels of a task's own say nothing about leaves: such tasks share settings, whatever their columns."""
+        own = isinstance(tasks, TaskSet) and tasks.labels == "own"
+        return not (own and self.columns == "auto") and super()._same(tasks)
 
     def _learn_same(self, tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None) -> Prior:
         from upstairs.learners.learn_tree import learn_trees

@@ -26,7 +26,7 @@ from jaxtyping import Float, Shaped
 from upstairs.inner.rule import Categorical, Gaussian, Prediction
 from upstairs.online.worlds import World, Worlds
 
-__all__ = ["Challenger", "Contest", "Declared", "Known", "begin", "border", "mixed", "step"]
+__all__ = ["Challenger", "Contest", "Declared", "Known", "begin", "border", "mixed", "step", "under"]
 
 CHALLENGERS = 5
 """Candidates that started from the prior a while ago, the newborn left out."""
@@ -156,6 +156,13 @@ def border(contest: Contest, name: int | None = None) -> tuple[Contest, Declared
     met = max(contest.met, new.name) + 1
     moved = _settled(replace(contest, met=met), (*contest.known, new), len(contest.known))
     return moved, Declared("border", new.name, contest.rows)
+
+
+def under(contest: Contest, worlds: Worlds) -> Contest:
+    """Return the contest under a prior that has changed, just after a change: known worlds are adapted anew to the rows they kept."""
+    known = tuple(replace(entry, world=worlds.again(entry.world)) for entry in contest.known)
+    newborn = worlds.blank()
+    return replace(_settled(contest, known, contest.holding), newborn=newborn)
 
 
 def _weighed(

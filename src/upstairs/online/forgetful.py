@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import Any, TypeVar, final
 
@@ -25,7 +26,7 @@ CHUNK = 100
 FORGETTING = (1.0, 0.9995, 0.998, 0.99, 0.97, 0.93)
 
 
-class _Forgetful(BaseEstimator):
+class _Forgetful(BaseEstimator, abc.ABC):
     """What the two estimators share: the mixture's params and state, rows as arrays, frames and dictionaries."""
 
     _kind: str
@@ -65,8 +66,9 @@ class _Forgetful(BaseEstimator):
         return self._state["weight"].copy()
 
     @property
+    @abc.abstractmethod
     def _outputs(self) -> int:
-        raise NotImplementedError
+        """Columns of targets that the mixture predicts."""
 
     def _mixture(self) -> ForgetfulMixture:
         for name in ("share", "scale_forgetting"):

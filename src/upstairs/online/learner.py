@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -14,15 +14,15 @@ from sklearn.utils.metaestimators import available_if
 
 from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.inner.rule import Categorical, Prediction
-from upstairs.learners.adaptation import Adapted
 from upstairs.learners.base import PriorEstimator
 from upstairs.learners.meta import MetaLearner
 from upstairs.learners.registry import described, unfitted
 from upstairs.learners.seen import Seen
-from upstairs.online.contest import Challenger, Contest, Declared, Known, begin, border, mixed, step
+from upstairs.online.contest import Contest, Declared, Known, begin, border, mixed, step, under
 from upstairs.online.growth import check_grows, grown, with_task
 from upstairs.online.memory import shrunk
-from upstairs.online.worlds import World, Worlds
+from upstairs.online.stored import contest_restored, contest_stored
+from upstairs.online.worlds import Worlds
 from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.table import Table, is_frame
@@ -108,6 +108,7 @@ class OnlineMetaLearner(BaseEstimator):
     _contest: Contest
     _changes: list[Declared]
     _seen: Seen | None
+    _names: tuple[str, ...]
 
     def __init__(
         self,
@@ -143,8 +144,8 @@ class OnlineMetaLearner(BaseEstimator):
         classes : array, optional
             Accepted for scikit-learn's protocol; classes are those of the prior.
         world : int, optional
-            Where borders are known: the number of the world that these rows belong to; a number that was not met
-            (best: ``len(model.probabilities_)`` or more) begins a new one. None: found out.
+            Where borders are known: the number of the world that these rows belong to; a number that was not met begins a
+            new one. None: found out.
 
         Raises
         ------
@@ -153,13 +154,16 @@ class OnlineMetaLearner(BaseEstimator):
         ValueError
             If an argument is out of range.
         """
+        if world is not None and (not isinstance(world, int | np.integer) or isinstance(world, bool) or world < 0):
+            raise ValueError(f"world must be a whole number of at least 0 or None (found out), but is {world!r}.")
         self._begin()
         X, y = self._labelled(X, y)
         encoded, targets = self._encoded(X), self._targets(y)
         contest, changes = self._contest, list(self._changes)
         if world is not None and world != contest.held.name:
-            self._ended(contest.held)
-            contest, declared = border(replace(contest, newborn=self._worlds.blank()), world)
+            ended = contest.held
+            contest, declared = border(contest, world)
+            contest = self._grown(contest, ended)
             changes.append(declared)
         for start in range(0, len(targets), self.chunk):
             part = slice(start, start + self.chunk)
@@ -169,8 +173,7 @@ class OnlineMetaLearner(BaseEstimator):
             )
             if found is not None:
                 changes.append(found)
-                self._ended(next(entry for entry in contest.known if entry.name == held))
-                contest = replace(contest, newborn=self._worlds.blank())
+                contest = self._grown(contest, next(entry for entry in contest.known if entry.name == held))
             contest = shrunk(contest, self._worlds, self.memory)
         self._contest, self._changes = contest, changes
         return self
@@ -234,6 +237,7 @@ class OnlineMetaLearner(BaseEstimator):
     @property
     def prior_(self) -> Prior:
         """The prior, as grown so far."""
+        self._begin()
         prior: Prior = self._template._prior_read()
         return prior
 
@@ -264,30 +268,32 @@ class OnlineMetaLearner(BaseEstimator):
         self._seen = self.learner._kept() if grows else None
         self._ends, self._waiting, self._chosen = 0, 0, 0 if self._seen is None else len(self._seen.names)
         if self._seen is not None:
-            check_grows(self.prior_)
+            check_grows(self._template._prior_read())
         self._contest = begin(self._worlds)
-        self._changes = []
+        self._changes, self._names = [], self._encoder.names if self._encoder.named else ()
         if self._worlds.situation.ways:
-            self.classes_ = np.asarray(self.prior_.settings["classes"])
+            self.classes_ = np.asarray(self._template._prior_read().settings["classes"])
             self._template.classes_ = self.classes_
         self._template._situation_ = self._worlds.situation
         self._template.n_features_in_ = self.n_features_in_
 
-    def _ended(self, known: Known) -> None:
+    def _grown(self, contest: Contest, ended: Known) -> Contest:
         """Let the prior grow by a world that has ended; not for each one where there are many."""
-        if self._seen is None or not len(known.world.y):
-            return
+        if self._seen is None or not len(ended.world.y):
+            return contest
         self._ends, self._waiting = self._ends + 1, self._waiting + 1
         rng = np.random.default_rng([self.random_state, self._ends])
         met = self._ends + len(self._seen.names)
-        name = f"world {known.name}"
-        self._seen = with_task(self._seen, name, known.world.x, known.world.y, self.reservoir, rng, met)
-        if self._waiting >= GROWTH * len(self._seen.names):
-            tasks, self._waiting = len(self._seen.names), 0
-            doubled = tasks >= 2 * self._chosen
-            self._template.prior = grown(self.prior_, self._seen, choose_again=doubled)
-            self._chosen = tasks if doubled else self._chosen
-            self._worlds = self._situated(self._template)
+        name = f"world {ended.name}"
+        self._seen = with_task(self._seen, name, ended.world.x, ended.world.y, self.reservoir, rng, met)
+        if self._waiting < GROWTH * len(self._seen.names):
+            return contest
+        tasks, self._waiting = len(self._seen.names), 0
+        doubled = tasks >= 2 * self._chosen
+        self._template.prior = grown(self.prior_, self._seen, choose_again=doubled)
+        self._chosen = tasks if doubled else self._chosen
+        self._worlds = self._situated(self._template)
+        return under(contest, self._worlds)
 
     def _check(self) -> None:
         if not 0.0 <= self.hazard < 1.0:
@@ -351,19 +357,21 @@ class OnlineMetaLearner(BaseEstimator):
         return mixed([self._worlds.predict(candidates[place], rows) for place in heavy.tolist()], weight)
 
     def _row(self, x: Mapping[str, Any]) -> Any:
-        """Return a row of river as one line: by name where the prior has names, else in the order of its keys."""
+        """Return a row of river as one line: by the names of the prior, or where it has none by those of the first row, in its order."""
         self._begin()
-        encoder = self._encoder
-        names = encoder.names if encoder.named else tuple(x)
-        missing = [name for name in names if name not in x]
-        if missing:
+        self._names = self._names or tuple(x)
+        odd = sorted(set(self._names) ^ set(x))
+        if odd:
+            said = "lacks" if odd[0] in self._names else "has an unknown"
             raise PriorMismatchError(
-                f"x has no {missing[0]!r}; the prior was learned on {', '.join(encoder.names[:20])}."
+                f"x {said} {odd[0]!r}; rows have {', '.join(map(str, self._names[:20]))}: pass exactly these."
             )
-        if not encoder.named:
-            return np.array([[x[name] for name in names]], dtype=np.float64)
-        columns = [np.array([x[name]], dtype=object if isinstance(x[name], str) else np.float64) for name in names]
-        return Table(names, columns)
+        if not self._encoder.named:
+            return np.array([[x[name] for name in self._names]], dtype=np.float64)
+        columns = [
+            np.array([x[name]], dtype=object if isinstance(x[name], str) else np.float64) for name in self._names
+        ]
+        return Table(self._names, columns)
 
     # --- storage ------------------------------------------------------------------------------------------------
     def _prior_read(self) -> Prior:
@@ -371,31 +379,12 @@ class OnlineMetaLearner(BaseEstimator):
 
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Everything, in mid-stream, as JSON values and arrays, for `upstairs.save`."""
-        contest = self._fitted()
-        document: dict[str, Any] = {
-            "learner": described(self.learner),
-            "holding": contest.holding,
-            "rows": contest.rows,
-            "met": contest.met,
-            "known": [[entry.name, entry.last] for entry in contest.known],
-            "ages": [entry.age for entry in contest.challengers],
-            "changes": [asdict(change) for change in self._changes],
-            "ends": [self._ends, self._waiting, self._chosen],
-        }
-        arrays: dict[str, np.ndarray] = {"weight": contest.weight}
+        document, arrays = contest_stored(self._fitted())
+        document |= {"learner": described(self.learner), "names": list(self._names)}
+        document |= {"changes": self.changes_, "ends": [self._ends, self._waiting, self._chosen]}
         if self._seen is not None:
             document["seen"] = [list(self._seen.names), list(self._seen.groups)]
             arrays |= {f"seen/{name}": getattr(self._seen, name) for name in ("x", "y", "offsets")}
-        worlds = {f"known {place}": entry.world for place, entry in enumerate(contest.known)} | {
-            "earlier": contest.earlier
-        }
-        for place, entry in enumerate(contest.challengers):
-            worlds |= {f"challenger {place}": entry.world, f"before {place}": entry.before}
-        document["worlds"] = {}
-        for name, world in worlds.items():
-            document["worlds"][name] = [world.learned, world.total, world.adapted.rows, world.adapted.familiarity]
-            arrays |= {f"{name}/x": world.x, f"{name}/y": world.y}
-            arrays |= {f"{name}/state/{key}": np.asarray(array) for key, array in world.adapted.state.items()}
         return document, arrays
 
     def _restore(self, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -406,31 +395,6 @@ class OnlineMetaLearner(BaseEstimator):
             self.learner.seen_ = Seen(arrays["seen/x"], arrays["seen/y"], arrays["seen/offsets"], names, groups)
         self._begin()
         self._ends, self._waiting, self._chosen = document["ends"]
-        blank = self._contest.newborn
-        worlds = {name: _world(name, entry, arrays, blank) for name, entry in document["worlds"].items()}
-        known = tuple(
-            Known(worlds[f"known {place}"], name, last) for place, (name, last) in enumerate(document["known"])
-        )
-        challengers = tuple(
-            Challenger(worlds[f"challenger {place}"], worlds[f"before {place}"], age)
-            for place, age in enumerate(document["ages"])
-        )
-        self._contest = replace(
-            self._contest,
-            known=known,
-            holding=document["holding"],
-            challengers=challengers,
-            weight=arrays["weight"],
-            earlier=worlds["earlier"],
-            rows=document["rows"],
-            met=document["met"],
-        )
+        self._names = tuple(document["names"])
+        self._contest = contest_restored(self._contest, document, arrays)
         self._changes = [Declared(**change) for change in document["changes"]]
-
-
-def _world(name: str, entry: Any, arrays: Mapping[str, np.ndarray], blank: World) -> World:
-    learned, total, rows, familiarity = entry
-    start = f"{name}/state/"
-    state = {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
-    adapted = Adapted(blank.adapted.rule, blank.adapted.params, state, rows, True, familiarity)
-    return World(arrays[f"{name}/x"], arrays[f"{name}/y"], adapted, learned, total)

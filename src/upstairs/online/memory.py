@@ -62,7 +62,7 @@ def _merged(contest: Contest, worlds: Worlds, first: int, second: int) -> Contes
     old, new = sorted((one, other), key=lambda entry: entry.last)
     x, y = (np.concatenate([getattr(old.world, name), getattr(new.world, name)]) for name in ("x", "y"))
     total = one.world.total + other.world.total
-    world = replace(worlds.of(x[-worlds.most_rows :], y[-worlds.most_rows :], total), learned=total)
+    world = worlds.of(x[-worlds.most_rows :], y[-worlds.most_rows :], total)
     known = list(contest.known)
     known[first] = Known(world, min(one.name, other.name), new.last)
     weight = contest.weight.copy()

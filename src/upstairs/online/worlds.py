@@ -25,7 +25,7 @@ ANEW = 1.1
 class World:
     """A task: its newest rows, encoded, with standardised targets or class numbers; how it is adapted; how many rows it had.
 
-    ``learned`` is how many of the kept rows ``adapted`` has seen, ``total`` how many rows the task has had in all.
+    ``total`` is how many rows the task has had in all, ``learned`` how many it had had when it was last adapted.
     """
 
     x: Float[np.ndarray, "row feature"]
@@ -59,7 +59,7 @@ class Worlds:
 
     def of(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], total: int) -> World:
         """Adapt to rows from scratch."""
-        return World(x, y, adapt_all(self.situation, [x], [y])[0], len(y), total)
+        return World(x, y, adapt_all(self.situation, [x], [y])[0], total, total)
 
     def learn(self, world: World, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"]) -> World:
         """Learn more rows of a world."""
@@ -67,14 +67,14 @@ class Worlds:
         kept_y = np.concatenate([world.y, y])[-self.most_rows :]
         total = world.total + len(y)
         if self.situation.updates:
-            return World(kept_x, kept_y, more_rows(world.adapted, x, y), len(kept_y), total)
+            return World(kept_x, kept_y, more_rows(world.adapted, x, y), total, total)
         if total <= ANEW * world.learned:
             return replace(world, x=kept_x, y=kept_y, total=total)
-        return replace(self.of(kept_x, kept_y, total), learned=total)
+        return self.of(kept_x, kept_y, total)
 
     def again(self, world: World) -> World:
         """Adapt to the rows that are kept, as under a prior that has changed."""
-        return replace(self.of(world.x, world.y, world.total), learned=world.total)
+        return self.of(world.x, world.y, world.total)
 
     def predict(self, world: World, x: Float[np.ndarray, "row feature"]) -> Prediction:
         """Predict rows; the task axis has length one."""
