@@ -6,63 +6,18 @@ task as someone would who knows the family and has seen the same support rows, w
 
 from __future__ import annotations
 
-import abc
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 
 from upstairs.errors import TaskError
-from upstairs.tasks.splits import Range, task_streams
-from upstairs.tasks.task import Kind, Labels, Task
-from upstairs.tasks.taskset import TaskSet
+from upstairs.tasks.family import Concept, Family
+from upstairs.tasks.hidden_rule import HiddenRule
+from upstairs.tasks.task import Kind
 
 __all__ = ["Family", "HiddenRule", "SharedSubspace", "Sinusoids", "Unrelated"]
-
-
-class Family(abc.ABC):
-    """A distribution over tasks."""
-
-    name: ClassVar[str]
-
-    @property
-    @abc.abstractmethod
-    def kind(self) -> Kind:
-        """Regression or classification."""
-
-    @abc.abstractmethod
-    def draw(
-        self, rows: int, rng: np.random.Generator
-    ) -> tuple[Float[np.ndarray, "row feature"], Shaped[np.ndarray, " row"]]:
-        """Draw one task and ``rows`` rows of it."""
-
-    @final
-    def sample(self, n_tasks: int, rows: Range, random_state: Any = 0) -> TaskSet:
-        """Draw tasks; the first ones are the same however many are drawn.
-
-        Parameters
-        ----------
-        n_tasks : int
-        rows : int or (low, high)
-            Rows a task; a range is drawn for each task, both ends included.
-        random_state : int, Generator or None
-
-        Raises
-        ------
-        TaskError
-            If a task would have no row.
-        """
-        low, high = rows if isinstance(rows, tuple) else (rows, rows)
-        if not 1 <= low <= high:
-            raise TaskError(f"rows={rows!r} must be a number of at least 1, or a pair (low, high) with low <= high.")
-        names = [f"{self.name}-{number:05d}" for number in range(n_tasks)]
-        tasks = []
-        for name, rng in task_streams(random_state, names).items():
-            X, y = self.draw(int(rng.integers(low, high + 1)), rng)
-            tasks.append(Task(X, y, name=name, kind=self.kind))
-        labels: Labels | None = "shared" if self.kind == "classification" else None
-        return TaskSet(tasks, labels=labels)
 
 
 @final
@@ -70,12 +25,14 @@ class Family(abc.ABC):
 class Sinusoids(Family):
     """Waves ``y = A sin(x - phase)`` with amplitude and phase of their own: the regression protocol of MAML.
 
-    Amplitudes lie evenly in [0.1, 5], phases in [0, pi], x in [-5, 5].
+    Phases lie evenly in [0, pi], x in [-5, 5].
 
     Parameters
     ----------
     noise : float
         Standard deviation added to y; none in the published protocol.
+    amplitudes : (float, float)
+        Between which amplitudes lie evenly.
 
     References
     ----------
@@ -91,35 +48,55 @@ class Sinusoids(Family):
     """
 
     noise: float = 0.0
+    amplitudes: tuple[float, float] = (0.1, 5.0)
     name: ClassVar[str] = "sinusoid"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.amplitudes[0] < self.amplitudes[1]:
+            raise TaskError(f"amplitudes={self.amplitudes!r} must be a pair (low, high) with 0 <= low < high.")
 
     @property
     def kind(self) -> Kind:
         """Always regression."""
         return "regression"
 
-    def draw(self, rows: int, rng: np.random.Generator) -> tuple[Float[np.ndarray, "row 1"], Float[np.ndarray, " row"]]:
-        """Draw one wave."""
-        amplitude, phase = rng.uniform(0.1, 5.0), rng.uniform(0.0, np.pi)
-        x = rng.uniform(-5.0, 5.0, size=rows)
-        return x[:, None], amplitude * np.sin(x - phase) + self.noise * rng.normal(size=rows)
+    @property
+    def columns(self) -> int:
+        """One."""
+        return 1
+
+    def concept(self, rng: np.random.Generator) -> Concept:
+        """Draw an amplitude and a phase."""
+        return {
+            "amplitude": np.asarray(rng.uniform(*self.amplitudes)),
+            "phase": np.asarray(rng.uniform(0.0, np.pi)),
+        }
+
+    def rows(
+        self, concept: Concept, rows: int, rng: np.random.Generator, shift: Any = 0.0
+    ) -> tuple[Float[np.ndarray, "row 1"], Float[np.ndarray, " row"]]:
+        """Draw points of a wave."""
+        X = rng.uniform(-5.0, 5.0, size=rows)[:, None] + shift
+        height = concept["amplitude"] * np.sin(X[:, 0] - concept["phase"])
+        return X, height + self.noise * rng.normal(size=rows)
 
     def best(
         self, X: Float[np.ndarray, "row 1"], y: Float[np.ndarray, " row"], X_new: Float[np.ndarray, "new 1"]
     ) -> Float[np.ndarray, " new"]:
         """Predict new rows by the posterior mean.
 
-        Without rows this is the family's mean, ``-2 (5.1 / 2) cos(x) / pi``. Without noise two rows fix the wave, and
+        Without rows this is the family's mean, ``-2 A cos(x) / pi`` with the mean amplitude A. Without noise two rows fix the wave, and
         least squares in (sin x, cos x) finds it; otherwise amplitude and phase are summed over a grid of 200 x 200
         points (with a noise of at least 0.05).
         """
         x, x_new = X[:, 0], X_new[:, 0]
+        low, high = self.amplitudes
         if len(x) == 0:
-            return -2.55 * 2 / np.pi * np.cos(x_new)
+            return -(low + high) / np.pi * np.cos(x_new)
         if self.noise == 0 and len(x) >= 2:
             weights = np.linalg.lstsq(np.stack([np.sin(x), np.cos(x)], axis=1), y, rcond=None)[0]
             return np.stack([np.sin(x_new), np.cos(x_new)], axis=1) @ weights
-        amplitude = np.linspace(0.1, 5.0, 401)[1::2, None]
+        amplitude = np.linspace(low, high, 401)[1::2, None]
         phase = np.linspace(0.0, np.pi, 401)[1::2][None, :]
         misfit = sum((b - amplitude * np.sin(a - phase)) ** 2 for a, b in zip(x, y, strict=True))
         log_weight = -0.5 * np.asarray(misfit) / max(self.noise, 0.05) ** 2
@@ -133,9 +110,10 @@ class Sinusoids(Family):
 
     def prior_error(self) -> float:
         """Return the mean squared error of the best prediction without rows, in closed form (3.0 without noise)."""
-        second_moment = (5.0**3 - 0.1**3) / (3 * 4.9)
+        low, high = self.amplitudes
+        second_moment = (high**3 - low**3) / (3 * (high - low))
         mean_cos2 = 0.5 + np.sin(10.0) / 20
-        return float(second_moment / 2 - (2.55 * 2 / np.pi) ** 2 * mean_cos2 + self.noise**2)
+        return float(second_moment / 2 - ((low + high) / np.pi) ** 2 * mean_cos2 + self.noise**2)
 
 
 @final
@@ -188,14 +166,22 @@ class SharedSubspace(Family):
         directions = np.linalg.qr(rng.normal(size=(self.features + 1, self.rank)))[0]
         return mean, directions * (self.spread / np.sqrt(self.rank))
 
-    def draw(
-        self, rows: int, rng: np.random.Generator
-    ) -> tuple[Float[np.ndarray, "row feature"], Float[np.ndarray, " row"]]:
-        """Draw one regression."""
+    @property
+    def columns(self) -> int:
+        """As many as features."""
+        return self.features
+
+    def concept(self, rng: np.random.Generator) -> Concept:
+        """Draw weights over ``[1, x]``."""
         mean, directions = self._truth()
-        weights = mean + directions @ rng.normal(size=self.rank)
-        X = rng.normal(size=(rows, self.features))
-        return X, _with_intercept(X) @ weights + self.noise * rng.normal(size=rows)
+        return {"weights": mean + directions @ rng.normal(size=self.rank)}
+
+    def rows(
+        self, concept: Concept, rows: int, rng: np.random.Generator, shift: Any = 0.0
+    ) -> tuple[Float[np.ndarray, "row feature"], Float[np.ndarray, " row"]]:
+        """Draw rows of a regression."""
+        X = rng.normal(size=(rows, self.features)) + shift
+        return X, _along(_with_intercept(X), concept["weights"]) + self.noise * rng.normal(size=rows)
 
     def prior(self) -> tuple[Float[np.ndarray, " coefficient"], Float[np.ndarray, "coefficient coefficient"], float]:
         """Return mean and covariance of the weights over ``[1, x]``, and the noise variance."""
@@ -225,109 +211,6 @@ class SharedSubspace(Family):
         precision = np.eye(self.rank) + np.swapaxes(inside, 1, 2) @ inside / self.noise**2
         remaining = np.trace(np.linalg.inv(precision) @ (directions.T @ directions), axis1=1, axis2=2)
         return float(self.noise**2 + remaining.mean())
-
-
-@final
-@dataclass(frozen=True)
-class HiddenRule(Family):
-    """Classifications that hide one rule: clusters at corners of a cube, inside a subspace that all tasks share.
-
-    As in scikit-learn's ``make_classification``, each class is a few normal clusters around corners of a cube, and
-    all other directions are noise. The cube lies in a three-dimensional subspace of the features that belongs to
-    the family, with the same corners for the same class; each task turns it in its own random way inside the subspace.
-
-    Parameters
-    ----------
-    features, hidden : int
-        Features, and dimensions of the cube.
-    classes, clusters : int
-        Classes, and clusters in each; together at most the ``2**hidden`` corners.
-    separation : float
-        Half an edge of the cube, in standard deviations of a cluster.
-    seed : int
-        Fixes the subspace and the corners.
-
-    Examples
-    --------
-    >>> family = HiddenRule()
-    >>> family.basis.shape, family.sample(5, rows=(20, 40)).labels
-    ((20, 3), 'shared')
-    """
-
-    features: int = 20
-    hidden: int = 3
-    classes: int = 2
-    clusters: int = 2
-    separation: float = 2.0
-    seed: int = 0
-    name: ClassVar[str] = "rule"
-
-    def __post_init__(self) -> None:
-        if not (2 <= self.classes <= self.classes * self.clusters <= 2**self.hidden and self.hidden <= self.features):
-            raise TaskError(
-                "HiddenRule needs 2 classes or more, at most 2**hidden clusters in all, and hidden at most features, "
-                f"but has classes={self.classes}, clusters={self.clusters}, hidden={self.hidden}, "
-                f"features={self.features}; ask for fewer clusters or more dimensions."
-            )
-
-    @property
-    def kind(self) -> Kind:
-        """Always classification."""
-        return "classification"
-
-    @property
-    def basis(self) -> Float[np.ndarray, "feature hidden"]:
-        """Orthonormal basis of the subspace in which the classes differ."""
-        return _rotation(self.features, np.random.default_rng([self.seed, 0]))[:, : self.hidden]
-
-    @property
-    def centres(self) -> Float[np.ndarray, "way cluster hidden"]:
-        """Centres of the clusters of each class before a task turns them."""
-        corners = np.random.default_rng([self.seed, 1]).permutation(2**self.hidden)[: self.classes * self.clusters]
-        signs = (corners[:, None] >> np.arange(self.hidden)) % 2 * 2.0 - 1.0
-        return self.separation * signs.reshape(self.classes, self.clusters, self.hidden)
-
-    def draw(
-        self, rows: int, rng: np.random.Generator
-    ) -> tuple[Float[np.ndarray, "row feature"], Int[np.ndarray, " row"]]:
-        """Draw one task; classes are as even as the number of rows allows."""
-        turn = _rotation(self.hidden, rng)
-        y = rng.permutation(np.arange(rows) % self.classes)
-        inside = self.centres[y, rng.integers(self.clusters, size=rows)] @ turn.T
-        return rng.normal(size=(rows, self.features)) + inside @ self.basis.T, y
-
-    def best(
-        self,
-        X: Float[np.ndarray, "row feature"],
-        y: Int[np.ndarray, " row"],
-        X_new: Float[np.ndarray, "new feature"],
-        turns: int = 3000,
-    ) -> Float[np.ndarray, "new way"]:
-        """Class probabilities of new rows given labelled ones, averaged over the turns that the rows leave possible.
-
-        The sum over all turns is estimated with ``turns`` random ones, always the same, so that this is slightly
-        below the optimum: on the default family 3,000 turns had an accuracy 0.006 (2 rows) and 0.002 (5 and 20 rows)
-        below that of 30,000. `oracle_accuracy` bounds it from above.
-        """
-        rng = np.random.default_rng(0)
-        basis, centres = self.basis, self.centres
-        turned = np.stack([centres @ _rotation(self.hidden, rng).T for _ in range(turns)])
-        log_fit = np.zeros(turns)
-        for row, label in zip(X @ basis, y, strict=True):
-            log_fit += _log_density(row, turned[:, label])
-        weight = np.exp(log_fit - log_fit.max())
-        kept = weight > 1e-9
-        log_joint = np.stack([_log_density(row, turned[kept]) for row in X_new @ basis])
-        joint = weight[kept, None] * np.exp(log_joint - log_joint.max(axis=(1, 2), keepdims=True))
-        return joint.sum(axis=1) / joint.sum(axis=(1, 2))[:, None]
-
-    def oracle_accuracy(self, draws: int = 100_000) -> float:
-        """Return the accuracy of someone who knows the turn of each task, from ``draws`` fixed random rows."""
-        rng = np.random.default_rng(0)
-        centres = self.centres
-        y = rng.integers(self.classes, size=draws)
-        rows = centres[y, rng.integers(self.clusters, size=draws)] + rng.normal(size=(draws, self.hidden))
-        return float((_log_density(rows[:, None, None], centres).argmax(axis=1) == y).mean())
 
 
 @final
@@ -363,34 +246,43 @@ class Unrelated(Family):
         """As asked for."""
         return self.target
 
+    @property
+    def columns(self) -> int:
+        """As many as features."""
+        return self.features
+
+    def concept(self, rng: np.random.Generator) -> Concept:
+        """Draw weights and an intercept."""
+        size, level = 10.0 ** rng.uniform(-1, 1, size=2)
+        weights = size * rng.normal(size=self.features)
+        return {"weights": weights, "intercept": np.asarray(level * rng.normal())}
+
+    def rows(
+        self, concept: Concept, rows: int, rng: np.random.Generator, shift: Any = 0.0
+    ) -> tuple[Float[np.ndarray, "row feature"], Shaped[np.ndarray, " row"]]:
+        """Draw rows."""
+        weights = concept["weights"]
+        X = rng.normal(size=(rows, self.features)) + shift
+        noise = self.noise * np.sqrt(np.vecdot(weights, weights)) * rng.normal(size=rows)
+        y = _along(X, weights) + concept["intercept"] + noise
+        return X, y if self.kind == "regression" else (y > 0).astype(np.int64)
+
     def draw(
         self, rows: int, rng: np.random.Generator
     ) -> tuple[Float[np.ndarray, "row feature"], Shaped[np.ndarray, " row"]]:
-        """Draw one task."""
+        """Draw one task; a classification again until it has both classes."""
         while True:
-            size, shift = 10.0 ** rng.uniform(-1, 1, size=2)
-            weights, intercept = size * rng.normal(size=self.features), shift * rng.normal()
-            X = rng.normal(size=(rows, self.features))
-            y = X @ weights + intercept + self.noise * np.linalg.norm(weights) * rng.normal(size=rows)
-            if self.kind == "regression":
+            X, y = self.rows(self.concept(rng), rows, rng)
+            if self.kind == "regression" or rows < 2 or 0 < y.sum() < rows:
                 return X, y
-            label = (y > 0).astype(np.int64)
-            if rows < 2 or 0 < label.sum() < rows:
-                return X, label
 
 
 def _with_intercept(X: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row coefficient"]:
     return np.concatenate([np.ones((len(X), 1)), X], axis=1)
 
 
-def _rotation(size: int, rng: np.random.Generator) -> Float[np.ndarray, "{size} {size}"]:
-    """Draw an orthogonal matrix evenly (Haar): QR of a normal matrix, with the signs of R moved into Q."""
-    q, r = np.linalg.qr(rng.normal(size=(size, size)))
-    return q * np.sign(np.diag(r))
-
-
-def _log_density(row: Float[np.ndarray, "... hidden"], centres: Float[np.ndarray, "... cluster hidden"]) -> np.ndarray:
-    """Log of the mean normal density around the centres, up to a constant."""
-    distance = -0.5 * ((row - centres) ** 2).sum(axis=-1)
-    top = distance.max(axis=-1)
-    return top + np.log(np.exp(distance - top[..., None]).mean(axis=-1))
+def _along(
+    X: Float[np.ndarray, "row coefficient"], weights: Float[np.ndarray, "... coefficient"]
+) -> Float[np.ndarray, " row"]:
+    """Weighted sums of columns; weights of one task, or of every row."""
+    return X @ weights if weights.ndim == 1 else np.einsum("rc,rc->r", X, weights)
