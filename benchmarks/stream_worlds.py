@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 
 import upstairs as up
+from upstairs.online.detection import detection
+from upstairs.online.metrics import rows_back
 from upstairs.tasks import Task, TaskSet
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -87,13 +89,9 @@ def recurring(meta: Any, family: Any, seeds: int) -> list[str]:
         for name, values in errors.items():
             curves.setdefault(name, []).append(values[WORLDS:])
         borders = np.arange(1, len(turns)) * LENGTH
-        changes = [change["at"] for change in online.changes_]
-        for border in borders:
-            after = [change - border for change in changes if 0 < change - border <= LENGTH]
-            found, missed = found + bool(after), missed + (not after)
-            delays += after[:1]
-            extra += max(len(after) - 1, 0)
-        extra += sum(change <= LENGTH for change in changes)
+        held = detection(borders, [change["at"] for change in online.changes_], len(y))
+        found, missed, extra = found + held.found, missed + held.missed, extra + held.false_alarms
+        delays += held.delay[np.isfinite(held.delay)].tolist()
     mean = {name: np.concatenate(values).mean(axis=0) for name, values in curves.items()}
     stationary = float(mean["reset, from the prior"][-100:].mean())
     lines = [
@@ -105,10 +103,9 @@ def recurring(meta: Any, family: Any, seeds: int) -> list[str]:
         "|---|" + "---|" * (len(AT) + 1),
     ]
     for name, curve in mean.items():
-        rolled = np.convolve(curve, np.ones(WINDOW) / WINDOW, "valid")
-        back = np.flatnonzero(rolled <= CLOSE * stationary)
+        back = rows_back(curve, stationary, window=WINDOW, close=CLOSE)
         cells = [f"{curve[k : k + 10].mean() / stationary:.2f}" for k in AT]
-        lines.append(f"| {name} | {' | '.join(cells)} | {f'{back[0]} rows' if len(back) else 'never'} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {f'{back:.0f} rows' if np.isfinite(back) else 'never'} |")
     return [
         *lines,
         "",
