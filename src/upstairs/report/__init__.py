@@ -1,6 +1,9 @@
-"""Results for people: tables and pictures."""
+"""Results for people: tables, pictures and pages."""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from upstairs.report.descent_figures import plot_curves, plot_rates, plot_schedule
 from upstairs.report.tables import (
@@ -12,6 +15,10 @@ from upstairs.report.tables import (
     weight_table,
 )
 
+if TYPE_CHECKING:
+    from upstairs.report.stream_figures import plot_stream, plot_worlds, stream_figure
+    from upstairs.report.stream_page import stream_report
+
 __all__ = [
     "candidate_table",
     "column_table",
@@ -19,7 +26,25 @@ __all__ = [
     "plot_curves",
     "plot_rates",
     "plot_schedule",
+    "plot_stream",
+    "plot_worlds",
     "result_tables",
     "split_table",
+    "stream_figure",
+    "stream_report",
     "weight_table",
 ]
+
+_LATER = {
+    "plot_stream": "upstairs.report.stream_figures",
+    "plot_worlds": "upstairs.report.stream_figures",
+    "stream_figure": "upstairs.report.stream_figures",
+    "stream_report": "upstairs.report.stream_page",
+}
+"""What is loaded when first used: a terminal table needs no learner."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'upstairs.report' has no attribute {name!r}")
