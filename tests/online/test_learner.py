@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import NotFittedError
 
 import upstairs as up
 from upstairs.online.growth import check_grows
 from upstairs.online.learner import OnlineMetaLearner
+from upstairs.online.stream import chunks, prequential
 from upstairs.tasks import Task, TaskSet
 
 FAMILY = up.tasks.synthetic.SharedSubspace()
@@ -71,21 +73,26 @@ def test_changes_are_found_and_worlds_recognised(learner):
     assert sum(model.probabilities_.values()) == pytest.approx(1.0)
     stationary = errors[:, 60:].mean()
     assert errors[3:, 20:40].mean() < 2.0 * stationary, "twenty rows after a recurrence it is back"
-    never = OnlineMetaLearner(learner, hazard=0.0)
+    never = OnlineMetaLearner(learner, hazard=0.0, forgetting=None)
     assert followed(never)[1:].mean() > 2.5 * errors[1:].mean()
 
 
 def test_a_stream_without_a_change_has_no_alarm(learner):
     task = FAMILY.sample(1, 1000, random_state=5)[0]
-    model = OnlineMetaLearner(learner).partial_fit(task.X, task.y)
+    follows = OnlineMetaLearner(learner).partial_fit(task.X, task.y)
+    assert follows.changes_ == []
+    assert follows.drift_ < 0.5
+    model = OnlineMetaLearner(learner, forgetting=None).partial_fit(task.X, task.y)
     assert model.changes_ == []
+    assert model.drift_ == 0.0
     assert model.probabilities_[0] > 0.9
     alone = learner.__class__(learner.prior).fit(task.X, task.y)
     np.testing.assert_allclose(model.predict(task.X[:50]), alone.predict(task.X[:50]), atol=0.02)
+    np.testing.assert_allclose(follows.predict(task.X[:50]), alone.predict(task.X[:50]), atol=0.1)
 
 
 def test_known_borders_are_taken_as_they_are_said(learner):
-    model = OnlineMetaLearner(learner)
+    model = OnlineMetaLearner(learner, forgetting=None)
     for number, X, y in stream():
         model.partial_fit(X, y, world=number)
     assert [(change["kind"], change["world"]) for change in model.changes_] == [("border", n) for n in ORDER[1:]]
@@ -142,7 +149,7 @@ def test_memory_is_bounded_and_what_is_alike_is_merged(learner):
 
 def test_river_protocol_and_missing_labels(learner):
     task = FAMILY.sample(1, 30, random_state=3)[0]
-    by_row, by_chunk = OnlineMetaLearner(learner), OnlineMetaLearner(learner, chunk=1)
+    by_row, by_chunk = OnlineMetaLearner(learner), OnlineMetaLearner(learner)
     for x, y in zip(task.X.tolist(), task.y.tolist(), strict=True):
         row = {f"x{n}": value for n, value in enumerate(x)}
         before = by_row.predict_one(row)
@@ -154,8 +161,11 @@ def test_river_protocol_and_missing_labels(learner):
         by_row.predict_one({name: value for name, value in row.items() if name != "x3"})
     with pytest.raises(ValueError, match="world must be a whole number"):
         by_row.partial_fit(task.X, task.y, world=-1)
-    by_chunk.partial_fit(task.X, task.y)
-    np.testing.assert_allclose(by_row.predict(task.X), by_chunk.predict(task.X))
+    for x, y in zip(task.X, task.y, strict=True):
+        by_chunk.partial_fit(x[None], [y])
+    np.testing.assert_array_equal(by_row.predict(task.X), by_chunk.predict(task.X))
+    at_once = OnlineMetaLearner(learner).partial_fit(task.X, task.y)
+    np.testing.assert_allclose(by_row.predict(task.X), at_once.predict(task.X), atol=0.02)
     late = OnlineMetaLearner(learner).partial_fit(task.X, np.where(np.arange(30) < 20, np.nan, task.y))
     assert late.rows_seen_ == 10
     frame = pd.DataFrame(task.X)
@@ -221,3 +231,87 @@ def test_a_learner_without_a_prior_is_refused():
         OnlineMetaLearner(up.PriorNeuralNetworkRegressor()).partial_fit(np.zeros((1, 4)), [0.0])
     with pytest.raises(up.PriorMismatchError, match="learner needs a prior on columns"):
         OnlineMetaLearner(up.PriorTreeRegressor("tabular")).partial_fit(np.zeros((1, 4)), [0.0])
+
+
+def test_without_a_prior_a_world_that_comes_back_is_known_at_once(tmp_path):
+    """Two concepts take turns; a mixture that forgets learns each again, worlds are recalled."""
+    rng = np.random.default_rng(0)
+    blocks, rows = 6, 150
+    x = rng.normal(size=(blocks * rows, 2))
+    block = np.arange(blocks * rows) // rows
+    right = (x[:, 0] > 0) == (block % 2 > 0)
+    y = np.where(right ^ (rng.random(len(x)) < 0.1), "up", "down")
+    plain = up.ForgetfulClassifier(frequencies=20)
+    model = OnlineMetaLearner(plain)
+    with pytest.raises(NotFittedError, match="has seen no row yet"):
+        model.predict(x[:1])
+    assert model.predict_one({"a": 1.0, "b": 2.0}) is None
+    said = prequential(model, chunks(x, y, 5)).loss == 0.0
+    assert [change["world"] for change in model.changes_] == [1, 0, 1, 0, 1]
+    assert [change["kind"] for change in model.changes_] == ["new", "recall", "recall", "recall", "recall"]
+    without = prequential(OnlineMetaLearner(plain, hazard=0.0), chunks(x, y, 5)).loss == 0.0
+    after = np.arange(len(x)) % rows < 60
+    late = after & (block > 1)
+    assert said[late].mean() > without[late].mean() + 0.05, "a world that comes back is known at once"
+    assert said.mean() > 0.75
+
+    stopped = OnlineMetaLearner(plain.set_params(random_state=None)).partial_fit(x[:333], y[:333])
+    up.save(stopped, tmp_path / "stream")
+    again = up.load(tmp_path / "stream")
+    for each in (stopped, again):
+        each.partial_fit(x[333:500], y[333:500])
+    np.testing.assert_array_equal(stopped.predict_proba(x[:20]), again.predict_proba(x[:20]))
+    with pytest.raises(AttributeError, match="has no prior"):
+        _ = again.prior_
+
+
+def test_without_a_prior_classes_come_and_targets_have_any_scale():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(120, 2))
+    small = up.ForgetfulClassifier(frequencies=5, forgetting=(1.0, 0.95))
+    model = OnlineMetaLearner(small).partial_fit(x, np.full(120, None))
+    assert not hasattr(model, "_live"), "nothing but labels can begin a stream of classes"
+    model.partial_fit(x[:60], np.where(x[:60, 0] > 0, "b", "c"))
+    assert model.classes_.tolist() == ["b", "c"]
+    model.partial_fit(x[60:63], ["a"] * 3)
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    assert model.predict_proba(x).shape == (120, 3)
+    frame = pd.DataFrame(x, columns=["p", "q"])
+    regression = OnlineMetaLearner(up.ForgetfulRegressor(frequencies=5), chunk=4)
+    holes = np.where(np.arange(120) % 7 == 0, np.nan, 1000.0 + 100.0 * x[:, 0])
+    regression.partial_fit(frame, holes)
+    mean, std = regression.predict(frame, return_std=True)
+    assert np.abs(mean - 1000.0 - 100.0 * x[:, 0]).mean() < 20.0
+    assert (std < 60.0).all()
+    assert regression.rows_seen_ == np.isfinite(holes).sum()
+    assert regression.predict_one({"q": 0.0, "p": 0.0}) == pytest.approx(1000.0, abs=20.0)
+    constant = OnlineMetaLearner(up.ForgetfulRegressor(frequencies=5)).partial_fit(np.zeros((30, 2)), np.full(30, 7.0))
+    assert constant.predict(np.zeros((1, 2)))[0] == pytest.approx(7.0)
+    alone = OnlineMetaLearner(small).partial_fit(x, np.full(120, "b"))
+    assert alone.predict(x[:2]).tolist() == ["b", "b"]
+
+
+def test_what_drifts_within_a_world_is_followed(learner):
+    """Weights that turn slowly: nobody knows such a world, but followers go along."""
+    one, other = FAMILY.sample(2, 600, random_state=9)
+    share = np.linspace(0.0, 1.0, 600)
+    rng = np.random.default_rng(0)
+    first, second = (np.linalg.lstsq(np.c_[np.ones(600), t.X], t.y, rcond=None)[0] for t in (one, other))
+    phi = np.c_[np.ones(600), one.X]
+    y = (1.0 - share) * (phi @ first) + share * (phi @ second) + 0.3 * rng.normal(size=600)
+    errors = {}
+    for rates in ("auto", None):
+        result = prequential(OnlineMetaLearner(learner, forgetting=rates, hazard=0.0), chunks(one.X, y, 10))
+        errors[rates] = result.total
+    assert errors["auto"] < 0.5 * errors[None]
+
+
+def test_a_window_follows_where_a_rule_cannot_forget(classes):
+    learner, one, other = classes
+    model = OnlineMetaLearner(learner, forgetting=(0.98,), hazard=0.0)
+    model.partial_fit(one.X[:200], one.y[:200])
+    model.partial_fit(other.X[:150], other.y[:150])
+    assert model.drift_ > 0.9, "the newest 50 rows say more than all 350"
+    assert np.mean(model.predict(other.X[150:]) == other.y[150:]) > 0.8
+    with pytest.raises(ValueError, match="forgetting must be"):
+        OnlineMetaLearner(learner, forgetting=(1.5,)).partial_fit(one.X, one.y)

@@ -64,6 +64,20 @@ class OnFeatures(AdaptationRule):
         """Update as the inner rule does."""
         return self.rule.update(_rest(params), state, self._rows(params, rows))
 
+    @property
+    def compact(self) -> bool:
+        """Whether the inner rule's states stay as large as they are."""
+        return self.rule.compact
+
+    @property
+    def fades(self) -> bool:
+        """Whether the inner rule forgets."""
+        return self.rule.fades
+
+    def faded(self, state: State, kept: float) -> State | None:
+        """Forget as the inner rule does."""
+        return self.rule.faded(state, kept)
+
     def _rows(self, params: Params, rows: Rows) -> Rows:
         return replace(rows, x=self._map(params, rows.x) * rows.mask[..., None])
 

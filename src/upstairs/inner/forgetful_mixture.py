@@ -24,6 +24,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -34,6 +35,9 @@ from upstairs.inner.running_scale import scale_learn, scale_of, scale_start, sta
 
 __all__ = ["MAPS", "ForgetfulMixture"]
 
+SCALE = ("rows", "mean", "square")
+LINEAR = ("gram", "cross", "square", "rows", "white", "root")
+"""Arrays of `upstairs.inner.running_scale` and `upstairs.inner.recursive` states."""
 MAPS = ("raw", "quadratic", "fourier")
 """Maps of standardised columns: themselves; with their products; with random Fourier features."""
 
@@ -117,10 +121,16 @@ class ForgetfulMixture:
         state["weight"] = np.full(experts, 1.0 / experts)
         return state
 
+    def anew(self, params: Params, state: State) -> State:
+        """The state before the first row, but for the running scales, which stay those of ``state``."""
+        scales = {key: value for key, value in state.items() if key.startswith(("scale/", "target/"))}
+        return self.start(params) | scales
+
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "row column"]) -> Prediction:
         """Predict rows by all experts; the task axis of the answer has length 1."""
         if self.outputs:
-            return Categorical(np.tensordot(state["weight"], self._probabilities(params, state, x), 1)[None])
+            each = self._probabilities(params, state, x)
+            return Categorical((state["weight"] @ each.reshape(len(each), -1)).reshape(1, *each.shape[1:]))
         each, spread = self._moments(params, state, x)
         weight = state["weight"][:, None]
         mean = (weight * each).sum(axis=0)
@@ -176,9 +186,10 @@ class ForgetfulMixture:
         """The prior of one map: weights around 0 with variance 1."""
         columns = 1 + len(params["frequency"])
         columns += {"raw": 0, "quadratic": len(params["first"]), "fourier": len(params["phase"])}[name]
+        mean, factor = _prior_weights(columns, self.outputs or 1)
         return {
-            "mean": np.zeros((columns, self.outputs or 1)),
-            "factor": np.eye(columns),
+            "mean": mean,
+            "factor": factor,
             "noise": np.asarray(self.noise),
             "noise_rows": np.asarray(self.noise_rows),
             "forgetting": params["forgetting"],
@@ -201,9 +212,9 @@ class ForgetfulMixture:
         for name in MAPS:
             columns = self._columns(params, name, z)
             mean = linear_mean(self._linear(params, name), _take(name, state), columns)
-            cut = np.clip(mean, self.floor / self.outputs, 1.0)
+            cut = np.minimum(np.maximum(mean, self.floor / self.outputs), 1.0)
             for power in self.sharpness:
-                raised = cut**power
+                raised = cut if power == 1.0 else np.square(cut) if power == 2.0 else cut**power
                 found.append(raised / raised.sum(axis=2, keepdims=True))
         return np.concatenate(found)
 
@@ -240,7 +251,16 @@ def _put(name: str, arrays: State) -> State:
 
 
 def _take(name: str, state: State) -> State:
-    return {key[len(name) + 1 :]: value for key, value in state.items() if key.startswith(name + "/")}
+    return {key: state[f"{name}/{key}"] for key in (SCALE if name in ("scale", "target") else LINEAR)}
+
+
+@lru_cache(maxsize=256)
+def _prior_weights(columns: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and factor of weights around 0 with variance 1; read only."""
+    mean, factor = np.zeros((columns, outputs)), np.eye(columns)
+    mean.setflags(write=False)
+    factor.setflags(write=False)
+    return mean, factor
 
 
 def _positive(target: State) -> float:

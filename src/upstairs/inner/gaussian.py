@@ -213,6 +213,12 @@ class BayesianLinear(PlainRule):
         """Add rows on columns of one's own."""
         return _condition(params, *_weighted(phi, rows), state)
 
+    def faded(self, state: State, kept: float) -> State:
+        """Scale the sums over rows; the prior's part of the precision, the identity, stays whole (stabilised forgetting)."""
+        prior = np.eye(state["precision"].shape[-1])
+        sums = {name: kept * state[name] for name in ("natural", "square", "rows")}
+        return dict(state) | sums | {"precision": prior + kept * (state["precision"] - prior)}
+
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Gaussian:
         """Mean and variance (noise of one new row included) of every row; a mixture is given by its moments."""
         return self.predict_on(params, state, features(params, x))

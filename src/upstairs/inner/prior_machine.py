@@ -72,6 +72,11 @@ class PriorMachine(AdaptationRule):
         """Solve every task of the batch."""
         return self._adapted(params, support, None)
 
+    @property
+    def compact(self) -> bool:
+        """A machine keeps its rows."""
+        return False
+
     def update(self, params: Params, state: State, rows: Rows) -> State:
         """Add rows and solve again, from the rows that cost something so far."""
         both = Rows(

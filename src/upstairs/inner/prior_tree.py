@@ -118,6 +118,18 @@ class PriorTree(AdaptationRule):
         seen = state["seen"] + _counts(tree_of(params), node, rows.mask)
         return base.update_on(params, known, phi * rows.mask[..., None], rows) | {"seen": seen}
 
+    @property
+    def fades(self) -> bool:
+        """Whether `faded` is offered: where `update` is."""
+        return self.updates
+
+    def faded(self, state: State, kept: float) -> State | None:
+        """Forget the posterior of a regression whose tree stays."""
+        base = self._base
+        assert isinstance(base, BayesianLinear), "only asked for where `fades` is true"
+        known = {name: array for name, array in state.items() if name != "seen"}
+        return base.faded(known, kept) | {"seen": kept * state["seen"]}
+
     def predict(self, params: Params, state: State, x: Float[np.ndarray, "task row feature"]) -> Prediction:
         """Predict rows of every task."""
         phi, _ = columns_of(params, x)

@@ -111,6 +111,23 @@ class AdaptationRule(abc.ABC):
         """Learn more rows into a state exactly as if they had been there from the start; None: not offered."""
         return None
 
+    @property
+    def compact(self) -> bool:
+        """Whether a state that was updated is no larger for it, so that a stream without end can be learned."""
+        return self.updates
+
+    @property
+    def fades(self) -> bool:
+        """Whether `faded` is offered."""
+        return type(self).faded is not AdaptationRule.faded
+
+    def faded(self, state: State, kept: float) -> State | None:
+        """Forget towards the prior: every row in a state counts ``kept`` times what it did; None: not offered.
+
+        What comes back is for `update` alone, which makes the rest of the state anew.
+        """
+        return None
+
 
 class PlainRule(AdaptationRule):
     """A rule that also works without a prior: the plain base learner, and what `guard` falls back to."""

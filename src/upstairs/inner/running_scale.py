@@ -63,4 +63,6 @@ def standardised(
     """
     spread = scale_of(state)
     slope = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-    return np.clip(np.nan_to_num((x - state["mean"]) * slope, nan=0.0), -bound, bound)
+    z = (x - state["mean"]) * slope
+    z[np.isnan(z)] = 0.0
+    return np.minimum(np.maximum(z, -bound), bound)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -112,11 +112,24 @@ def predict_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"]) -> Predi
     return adapted.rule.predict(adapted.params, adapted.state, x[None])
 
 
-def more_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarray) -> Adapted:
-    """Learn further rows exactly into an adapted task."""
-    state = adapted.rule.update(adapted.params, adapted.state, Rows(*pad([(x, y)], len(y))))
-    assert state is not None, "only called where the rule offers an exact update"
-    return adapted._replace(state=state, rows=adapted.rows + len(y))
+def more_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarray, forgetting: float = 1.0) -> Adapted:
+    """Learn further rows exactly into an adapted task.
+
+    Parameters
+    ----------
+    adapted, x, y
+        The task, and encoded rows in their order.
+    forgetting
+        What a row counts after one more row; below 1 only for a rule that offers `upstairs.inner.rule.AdaptationRule.faded`.
+    """
+    rows, state = Rows(*pad([(x, y)], len(y))), adapted.state
+    if forgetting < 1.0:
+        faded = adapted.rule.faded(state, forgetting ** len(y))
+        assert faded is not None, "only called where the rule forgets"
+        rows, state = replace(rows, weight=forgetting ** np.arange(len(y) - 1, -1, -1.0)[None]), faded
+    learned = adapted.rule.update(adapted.params, state, rows)
+    assert learned is not None, "only called where the rule offers an exact update"
+    return adapted._replace(state=learned, rows=adapted.rows + len(y))
 
 
 def _ways(situation: Situation, y: np.ndarray) -> int:

@@ -21,6 +21,8 @@ __all__ = ["described", "load", "rebuilt", "save", "unfitted", "written"]
 
 _CLASSES = {
     "CombinedClassifier": "upstairs.learners.combine",
+    "ForgetfulClassifier": "upstairs.online.forgetful",
+    "ForgetfulRegressor": "upstairs.online.forgetful",
     "MetaDecisionTree": "upstairs.learners.tree",
     "MetaGradientDescent": "upstairs.learners.gradient_descent",
     "MetaNeuralNetwork": "upstairs.learners.neural_network",
@@ -91,7 +93,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     else:
         if not model.__sklearn_is_fitted__():
             raise StorageError(f"This {name} is not fitted; call fit or adapt before saving it.")
-        prior = model._prior_read() if hasattr(model, "_prior_read") else model.prior
+        prior = model._prior_read() if hasattr(model, "_prior_read") else getattr(model, "prior", None)
         document, arrays = written(model)
         readme = _MODEL_README
     if prior is not None:
@@ -178,8 +180,9 @@ def _rebuilt(cls: Any, document: dict[str, Any], arrays: dict[str, np.ndarray], 
             names, group_names = (tuple(document["resume"][key]) for key in ("names", "groups"))
             model.seen_ = Seen(kept["x"], kept["y"], kept["offsets"], names, group_names)
         return model
-    model.prior = prior
-    if "classes" in document:
+    if prior is not None or hasattr(model, "prior"):
+        model.prior = prior
+    if "classes" in document and not isinstance(getattr(cls, "classes_", None), property):
         model.classes_ = np.asarray(document["classes"])
     model._restore(document["fitted"], groups["fitted"])
     return model
@@ -196,7 +199,8 @@ def unfitted(document: Mapping[str, Any], prior: Prior | None) -> Any:
     model = getattr(importlib.import_module(_CLASSES[name]), name)(
         **{key: restored(value) for key, value in document["params"].items()}
     )
-    setattr(model, "prior_" if isinstance(model, MetaLearner) else "prior", prior)
+    if prior is not None:
+        setattr(model, "prior_" if isinstance(model, MetaLearner) else "prior", prior)
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -17,7 +17,7 @@ from upstairs.inner.forgetful_mixture import ForgetfulMixture
 from upstairs.inner.rule import Categorical, Gaussian
 from upstairs.learners.rows import checked_targets
 
-__all__ = ["ForgetfulClassifier", "ForgetfulRegressor", "from_arrays", "to_arrays"]
+__all__ = ["ForgetfulClassifier", "ForgetfulRegressor", "from_arrays", "row_of", "to_arrays"]
 
 AnyForgetful = TypeVar("AnyForgetful", bound="_Forgetful")
 
@@ -70,7 +70,8 @@ class _Forgetful(BaseEstimator, abc.ABC):
     def _outputs(self) -> int:
         """Columns of targets that the mixture predicts."""
 
-    def _mixture(self) -> ForgetfulMixture:
+    def _mixture(self, outputs: int | None = None, forgetting: Any = None) -> ForgetfulMixture:
+        """The mixture of these settings, or one for another number of outputs and with other rates."""
         for name in ("share", "scale_forgetting"):
             value = getattr(self, name)
             if not 0.0 < value <= 1.0:
@@ -82,8 +83,8 @@ class _Forgetful(BaseEstimator, abc.ABC):
         if not self.width > 0:
             raise PriorMismatchError(f"width={self.width} must be positive; 1 is as wide as the data.")
         return ForgetfulMixture(
-            outputs=self._outputs,
-            forgetting=tuple(self.forgetting),
+            outputs=self._outputs if outputs is None else outputs,
+            forgetting=tuple(self.forgetting if forgetting is None else forgetting),
             share=self.share,
             scale_forgetting=self.scale_forgetting,
             products=self.products,
@@ -91,11 +92,13 @@ class _Forgetful(BaseEstimator, abc.ABC):
             width=self.width,
         )
 
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
     def _begin(self, columns: int) -> None:
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.n_features_in_ = columns
         self.rows_seen_ = 0
-        self._params = self._mixture().params(columns, seed)
+        self._params = self._mixture().params(columns, self._seed())
         self._state = self._mixture().start(self._params)
 
     def _forget_all(self) -> None:
@@ -116,9 +119,9 @@ class _Forgetful(BaseEstimator, abc.ABC):
         found: np.ndarray = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
         return found
 
-    def _labelled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _labelled(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         """Rows that have a label."""
-        x = self._columns(X, reset=not hasattr(self, "_state"))
+        x = self._columns(X, reset=reset)
         y = y if y is None or isinstance(y, np.ndarray) else np.asarray(y)
         if y is not None and y.ndim == 1 and len(y) == len(x) and y.dtype.kind in "fO":
             known = np.array([value is not None and value == value for value in y], dtype=bool)
@@ -134,18 +137,13 @@ class _Forgetful(BaseEstimator, abc.ABC):
         names = getattr(self, "feature_names_in_", getattr(self, "_names", None))
         if names is None:
             names = list(x)
-            if hasattr(self, "_state") and len(names) != self.n_features_in_:
+            if hasattr(self, "n_features_in_") and len(names) != self.n_features_in_:
                 raise TaskError(
                     f"x has {len(names)} keys, but {type(self).__name__} has learned arrays of {self.n_features_in_} "
                     "columns; give one key a column, in their order."
                 )
             self._names = names
-        unknown = [name for name in x if name not in names]
-        if unknown:
-            raise TaskError(
-                f"x has the key {unknown[0]!r}, which is no column of {type(self).__name__}; drop it, or start a new stream."
-            )
-        return np.array([[float(np.nan if x.get(name) is None else x[name]) for name in names]])
+        return row_of(x, names)
 
 
 @final
@@ -218,7 +216,7 @@ class ForgetfulClassifier(ClassifierMixin, _Forgetful):
         classes : array of shape (way,), optional
             Labels that may come; others are added when they come.
         """
-        return self._learn_labels(*self._labelled(X, y), classes)
+        return self._learn_labels(*self._labelled(X, y, reset=not hasattr(self, "_state")), classes)
 
     def _learn_labels(self, x: np.ndarray, y: Shaped[np.ndarray, " row"], classes: Any) -> ForgetfulClassifier:
         announced = [] if classes is None else [np.asarray(classes)]
@@ -306,7 +304,7 @@ class ForgetfulRegressor(RegressorMixin, _Forgetful):
 
     def partial_fit(self, X: Any, y: Any) -> ForgetfulRegressor:
         """Learn more rows in their order."""
-        self._learn(*self._labelled(X, y))
+        self._learn(*self._labelled(X, y, reset=not hasattr(self, "_state")))
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -329,6 +327,27 @@ class ForgetfulRegressor(RegressorMixin, _Forgetful):
         said = self._mixture().predict(self._params, self._state, x)
         assert isinstance(said, Gaussian)
         return said
+
+
+def row_of(x: Mapping[str, Any], names: Sequence[str]) -> Float[np.ndarray, "one feature"]:
+    """One row of numbers from a dictionary, in the order of names; a missing key is a missing cell.
+
+    Raises
+    ------
+    TaskError
+        For a key that is no column.
+
+    Examples
+    --------
+    >>> row_of({"b": 2.0}, ["a", "b"])
+    array([[nan,  2.]])
+    """
+    unknown = [name for name in x if name not in names]
+    if unknown:
+        raise TaskError(
+            f"x has the key {unknown[0]!r}, which is no column of this stream; drop it, or start a new stream."
+        )
+    return np.array([[float(np.nan if x.get(name) is None else x[name]) for name in names]])
 
 
 def to_arrays(model: ForgetfulClassifier | ForgetfulRegressor) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,65 @@ import numpy as np
 from upstairs.errors import PriorMismatchError
 from upstairs.learners.rules import MACHINE, TREE
 from upstairs.learners.seen import Seen, prior_of
+from upstairs.online.worlds import World
 from upstairs.outer.choose import choose, relearn
 from upstairs.outer.learn_tree import relearn_tree
 from upstairs.prior import Prior
 
-__all__ = ["check_grows", "grown", "with_task"]
+__all__ = ["Growth", "check_grows", "grown"]
+
+SHARE = 0.1
+"""A prior grows when so many worlds have ended, as a share of the tasks in the reservoir."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The reservoir of tasks, and when a prior was last learned from it.
+
+    ``ended`` counts worlds that have ended, ``waiting`` those since the prior last grew, ``chosen`` the tasks that its form was last
+    chosen on.
+    """
+
+    seen: Seen
+    ended: int = 0
+    waiting: int = 0
+    chosen: int = 0
+
+    @classmethod
+    def of(cls, prior: Prior, seen: Seen) -> Growth:
+        """Start from the tasks that a prior was learned on."""
+        check_grows(prior)
+        return cls(seen, chosen=len(seen.names))
+
+    def after(self, prior: Prior, name: str, world: World, most: int, seed: int) -> tuple[Growth, Prior | None]:
+        """Put a world that has ended into the reservoir.
+
+        Parameters
+        ----------
+        prior
+            As grown so far.
+        name, world
+            The world.
+        most, seed
+            Tasks that the reservoir holds at most; draws which one makes room.
+
+        Returns
+        -------
+        growth
+        prior
+            The new one; None while too few worlds have ended since the last.
+        """
+        if not len(world.y):
+            return self, None
+        ended, waiting = self.ended + 1, self.waiting + 1
+        rng = np.random.default_rng([seed, ended])
+        seen = _with_task(self.seen, name, world, most, rng, ended + len(self.seen.names))
+        if waiting < SHARE * len(seen.names):
+            return replace(self, seen=seen, ended=ended, waiting=waiting), None
+        tasks = len(seen.names)
+        doubled = tasks >= 2 * self.chosen
+        new = grown(prior, seen, choose_again=doubled)
+        return Growth(seen, ended, 0, tasks if doubled else self.chosen), new
 
 
 def check_grows(prior: Prior) -> None:
@@ -77,24 +132,8 @@ def grown(prior: Prior, seen: Seen, *, choose_again: bool = False) -> Prior:
     return prior_of(prior.settings, params, prior.group("tables"), len(seen.names), len(seen.y))
 
 
-def with_task(
-    seen: Seen, name: str, x: np.ndarray, y: np.ndarray, most: int, rng: np.random.Generator, met: int
-) -> Seen:
-    """Put a task into the reservoir, or its newer rows in place of older ones.
-
-    Parameters
-    ----------
-    seen
-        The reservoir.
-    name, x, y
-        The task, encoded.
-    most
-        Tasks that the reservoir holds.
-    rng
-        Draws which task makes room.
-    met
-        How many tasks there have been in all, this one counted.
-    """
+def _with_task(seen: Seen, name: str, world: World, most: int, rng: np.random.Generator, met: int) -> Seen:
+    """Put a task into the reservoir, or its newer rows in place of older ones; ``met`` tasks there have been in all."""
     if name in seen.names:
         seen = seen.some(np.array([entry != name for entry in seen.names]))
     elif len(seen.names) >= most:
@@ -102,7 +141,7 @@ def with_task(
             return seen
         out = int(rng.integers(len(seen.names)))
         seen = seen.some(np.arange(len(seen.names)) != out)
-    return seen.extended(Seen(x, y, np.array([0, len(y)]), (name,), (name,)))
+    return seen.extended(Seen(world.x, world.y, np.array([0, len(world.y)]), (name,), (name,)))
 
 
 def _of(rule: str) -> Callable[..., Any]:

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar, final
 
 import numpy as np
-from jaxtyping import Float, Shaped
-from sklearn.base import BaseEstimator, clone
+from jaxtyping import Float
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.metaestimators import available_if
 
-from upstairs.errors import PriorMismatchError, TaskError
-from upstairs.inner.rule import Categorical, Prediction
-from upstairs.learners.base import PriorEstimator
-from upstairs.learners.meta import MetaLearner
+from upstairs.inner.rule import Categorical, Gaussian
 from upstairs.learners.registry import described, unfitted
-from upstairs.learners.seen import Seen
-from upstairs.online.contest import Contest, Declared, Known, begin, border, mixed, step, under
-from upstairs.online.growth import check_grows, grown, with_task
-from upstairs.online.memory import shrunk
-from upstairs.online.stored import contest_restored, contest_stored
-from upstairs.online.worlds import Worlds
+from upstairs.online.contest import Odds
+from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor, row_of
+from upstairs.online.live import Limits, Live, begin_plain, begin_prior, restored_live, stored_live
+from upstairs.online.reading import PriorReader
 from upstairs.prior import Prior
-from upstairs.tasks.encoder import Encoder
-from upstairs.tasks.table import Table, is_frame
 
 __all__ = ["OnlineMetaLearner"]
 
 AnyOnline = TypeVar("AnyOnline", bound="OnlineMetaLearner")
-
-
-GROWTH = 0.1
-"""A prior grows when so many worlds have ended, as a share of the tasks in the reservoir."""
 
 
 def _classifies(self: Any) -> bool:
@@ -47,11 +36,12 @@ class OnlineMetaLearner(BaseEstimator):
 
     Every row is predicted by all worlds that may hold, each with its probability: the one that held, those in memory, and one
     that the prior alone knows. A change needs no alarm to be followed; it is declared, and listed in ``changes_``, when
-    the world that held has a tenth of the probability left.
+    the world that held has a tenth of the probability left. Beside them go learners that forget and follow what drifts within a world;
+    they count as much as they have predicted lately.
 
     Parameters
     ----------
-    learner : estimator with a prior, or fitted meta-learner
+    learner : estimator with a prior, fitted meta-learner, or ForgetfulClassifier or ForgetfulRegressor
         From ``meta.learner()`` of tasks with the same columns, and for classes with labels that all tasks share: its prior stays. Or
         ``meta`` itself, with the rows that it was learned on: the prior then grows by every world that ends (`MetaNeuralNetwork`
         with ``method="bayesian-linear"``, `MetaDecisionTree`, `MetaSVM`). It is never changed itself; see ``prior_``.
@@ -63,11 +53,18 @@ class OnlineMetaLearner(BaseEstimator):
         Worlds that are remembered at most. When there are more, the two that are most alike become one, or the one that held
         longest ago is forgotten.
     rows : int
-        Newest rows that are kept of a world.
+        Newest rows that are kept of a world that has a prior.
     reservoir : int
         Tasks that a growing prior is learned from at most, those that it was first learned on counted.
     chunk : int
-        Rows that are weighed before they are learned. Larger is faster, and slower to adapt.
+        Rows that are weighed before they are learned, at most, and rows from one world that may have begun to the next. Larger is
+        faster, and slower to adapt.
+    temper : float
+        Power of the likelihoods in the contest of worlds, in (0, 1]: smaller is slower and has fewer false alarms.
+    forgetting : "auto", sequence of float or None
+        How fast learners forget that follow a drift within a world: a row that is k rows old counts ``rate ** k``. For a prior whose
+        rule cannot forget in closed form: the newest ``1 / (1 - rate)`` rows count. "auto": .998, .99 and .95 where that is closed
+        form, the rates of a ForgetfulClassifier or -Regressor, and else none. None: no such learners.
     random_state : int
         Draws which task leaves a full reservoir.
 
@@ -79,10 +76,12 @@ class OnlineMetaLearner(BaseEstimator):
         Number of the world that holds, in the order in which worlds were met.
     probabilities_ : dict
         From the number of each known world to its probability; "new" is everything else.
+    drift_ : float
+        Weight of what forgets within a world, between 0 and 1.
     prior_ : Prior
         As grown so far.
     rows_seen_ : int
-    classes_ : array (classes)
+    classes_ : array of shape (way,)
     n_features_in_ : int
 
     Examples
@@ -105,10 +104,7 @@ class OnlineMetaLearner(BaseEstimator):
     Adams, R. P. and MacKay, D. J. C. (2007). Bayesian online changepoint detection. arXiv 0710.3742.
     """
 
-    _contest: Contest
-    _changes: list[Declared]
-    _seen: Seen | None
-    _names: tuple[str, ...]
+    _live: Live
 
     def __init__(
         self,
@@ -120,6 +116,8 @@ class OnlineMetaLearner(BaseEstimator):
         rows: int = 1000,
         reservoir: int = 500,
         chunk: int = 10,
+        temper: float = 0.75,
+        forgetting: Any = "auto",
         random_state: int = 0,
     ) -> None:
         self.learner = learner
@@ -129,6 +127,8 @@ class OnlineMetaLearner(BaseEstimator):
         self.rows = rows
         self.reservoir = reservoir
         self.chunk = chunk
+        self.temper = temper
+        self.forgetting = forgetting
         self.random_state = random_state
 
     # --- learning -----------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class OnlineMetaLearner(BaseEstimator):
         y : array of shape (row,)
             Rows whose target is missing (NaN or None) are left out: their labels may come later, in another call.
         classes : array, optional
-            Accepted for scikit-learn's protocol; classes are those of the prior.
+            Labels that may come, for a stream without a prior; with one they are those of the prior.
         world : int, optional
             Where borders are known: the number of the world that these rows belong to; a number that was not met begins a
             new one. None: found out.
@@ -156,245 +156,194 @@ class OnlineMetaLearner(BaseEstimator):
         """
         if world is not None and (not isinstance(world, int | np.integer) or isinstance(world, bool) or world < 0):
             raise ValueError(f"world must be a whole number of at least 0 or None (found out), but is {world!r}.")
-        self._begin()
-        X, y = self._labelled(X, y)
-        encoded, targets = self._encoded(X), self._targets(y)
-        contest, changes = self._contest, list(self._changes)
-        if world is not None and world != contest.held.name:
-            ended = contest.held
-            contest, declared = border(contest, world)
-            contest = self._grown(contest, ended)
-            changes.append(declared)
-        for start in range(0, len(targets), self.chunk):
-            part = slice(start, start + self.chunk)
-            hazard, held = self.hazard if world is None else 0.0, contest.held.name
-            contest, found = step(
-                contest, self._worlds, encoded[part], targets[part], hazard=hazard, recall=self.recall
-            )
-            if found is not None:
-                changes.append(found)
-                contest = self._grown(contest, next(entry for entry in contest.known if entry.name == held))
-            contest = shrunk(contest, self._worlds, self.memory)
-        self._contest, self._changes = contest, changes
+        odds, limits = self._odds(), self._limits()
+        live = self._begun(X, y, classes, limits)
+        if live is None:
+            return self
+        x, labels = live.reader.labelled(X, y)
+        live = live.with_labels(labels, classes, limits)
+        targets = live.reader.codes(labels)
+        if world is not None:
+            live = live if world == live.contest.held.name else live.at_border(world, limits)
+            odds = replace(odds, hazard=0.0)
+        self._live = live.learned(x, targets, odds, limits)
         return self
 
     def learn_one(self: AnyOnline, x: Mapping[str, Any], y: Any) -> AnyOnline:
-        """Learn one row, as river does: a dictionary from names of columns to values."""
-        return self.partial_fit(self._row(x), [y])
+        """Learn one row, as river does: a dictionary from names of columns to values; without a label nothing is learned."""
+        if y is None or y != y:
+            return self
+        odds, limits, label = self._odds(), self._limits(), np.array([y])
+        live = self._begun(row_of(x, tuple(x)), label, None, limits) if not self._knows else self._known()
+        assert live is not None, "there is a label"
+        row, names = live.reader.row(x, live.names)
+        live = replace(live.with_labels(label, None, limits), names=names)
+        self._live = live.learned(row, live.reader.codes(label), odds, limits)
+        return self
 
     # --- predicting ---------------------------------------------------------------------------------------------
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict targets or labels, array of shape (row,); of a regression with ``return_std`` standard deviations as well."""
-        said = self._predicted(X)
-        if isinstance(said, Categorical):
-            return self.classes_[said.probability[0].argmax(axis=1)]
-        situation = self._worlds.situation
-        mean = said.mean[0] * situation.scale + situation.center
-        return (mean, np.sqrt(said.variance[0]) * situation.scale) if return_std else mean
+        live = self._known()
+        return self._answer(live.reader.encoded(X), return_std)
 
     @available_if(_classifies)
     def predict_proba(self, X: Any) -> Float[np.ndarray, "row way"]:
         """Class probabilities, in the order of ``classes_``."""
-        said = self._predicted(X)
-        assert isinstance(said, Categorical)
-        return said.probability[0]
+        live = self._known()
+        return self._probability(live.reader.encoded(X))
 
     def predict_one(self, x: Mapping[str, Any]) -> Any:
-        """Predict one row, as river does."""
-        return self.predict(self._row(x)).tolist()[0]
+        """Predict one row, as river does; None before the first row of a stream without a prior."""
+        return self._answer(self._row(x)).tolist()[0] if self._knows else None
 
     @available_if(_classifies)
     def predict_proba_one(self, x: Mapping[str, Any]) -> dict[Any, float]:
-        """Class probabilities of one row, as river does."""
-        return dict(zip(self.classes_.tolist(), self.predict_proba(self._row(x))[0].tolist(), strict=True))
+        """Class probabilities of one row, as river does; empty before the first row of a stream without a prior."""
+        if not self._knows:
+            return {}
+        return dict(zip(self.classes_.tolist(), self._probability(self._row(x))[0].tolist(), strict=True))
 
     # --- what is known ------------------------------------------------------------------------------------------
     @property
     def changes_(self) -> list[dict[str, Any]]:
         """Changes that were declared so far."""
-        self._fitted()
-        return [asdict(change) for change in self._changes]
+        return [asdict(change) for change in self._fitted().changes]
 
     @property
     def world_(self) -> int:
         """Number of the world that holds."""
-        return self._fitted().held.name
+        return self._fitted().contest.held.name
 
     @property
     def probabilities_(self) -> dict[int | str, float]:
         """How probable it is that each known world, or a new one, holds."""
-        contest = self._fitted()
+        contest = self._fitted().contest
         found: dict[int | str, float] = {"new": float(contest.weight[len(contest.known) :].sum())}
         for entry, weight in zip(contest.known, contest.weight, strict=False):
             found[entry.name] = float(weight)
         return found
 
     @property
+    def drift_(self) -> float:
+        """Weight of what forgets within a world."""
+        return float(self._fitted().following.weight[1:].sum())
+
+    @property
     def rows_seen_(self) -> int:
         """Rows that were learned."""
-        return self._fitted().rows
+        return self._fitted().contest.rows
 
     @property
     def prior_(self) -> Prior:
         """The prior, as grown so far."""
-        self._begin()
-        prior: Prior = self._template._prior_read()
+        prior = self._prior_read()
+        if prior is None:
+            raise AttributeError("This OnlineMetaLearner has no prior: its learner starts every world from nothing.")
         return prior
 
     @property
     def n_features_in_(self) -> int:
-        """Columns of the prior."""
-        return len(self._encoder.columns)
+        """Columns of a row."""
+        return self._known().reader.columns
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Labels, sorted."""
+        classes = self._known().reader.classes
+        if classes is None:
+            raise AttributeError("This OnlineMetaLearner is a regression and has no classes_.")
+        return classes
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_contest")
+        return hasattr(self, "_live")
 
     # --- inner workings -----------------------------------------------------------------------------------------
-    def _fitted(self) -> Contest:
-        if not hasattr(self, "_contest"):
+    @property
+    def _plain(self) -> bool:
+        return isinstance(self.learner, ForgetfulClassifier | ForgetfulRegressor)
+
+    @property
+    def _knows(self) -> bool:
+        """Whether anything can be predicted."""
+        return hasattr(self, "_live") or not self._plain
+
+    def _fitted(self) -> Live:
+        if not hasattr(self, "_live"):
             raise NotFittedError(
                 "This OnlineMetaLearner has seen no row yet; call partial_fit(X, y) or learn_one(x, y) first."
             )
-        return self._contest
+        return self._live
 
-    def _begin(self) -> None:
-        """Check the arguments, and begin with what the prior knows."""
-        if hasattr(self, "_contest"):
-            return
-        self._check()
-        grows = isinstance(self.learner, MetaLearner)
-        self._template = self.learner.learner() if grows else clone(self.learner, safe=False)
-        self._worlds = self._situated(self._template)
-        self._seen = self.learner._kept() if grows else None
-        self._ends, self._waiting, self._chosen = 0, 0, 0 if self._seen is None else len(self._seen.names)
-        if self._seen is not None:
-            check_grows(self._template._prior_read())
-        self._contest = begin(self._worlds)
-        self._changes, self._names = [], self._encoder.names if self._encoder.named else ()
-        if self._worlds.situation.ways:
-            self.classes_ = np.asarray(self._template._prior_read().settings["classes"])
-            self._template.classes_ = self.classes_
-        self._template._situation_ = self._worlds.situation
-        self._template.n_features_in_ = self.n_features_in_
+    def _known(self) -> Live:
+        """What is known: of the prior alone, before the first row."""
+        if hasattr(self, "_live") or self._plain:
+            return self._fitted()
+        if not hasattr(self, "_begin"):
+            self._odds()
+            self._begin = begin_prior(self.learner, self._limits())
+        return self._begin
 
-    def _grown(self, contest: Contest, ended: Known) -> Contest:
-        """Let the prior grow by a world that has ended; not for each one where there are many."""
-        if self._seen is None or not len(ended.world.y):
-            return contest
-        self._ends, self._waiting = self._ends + 1, self._waiting + 1
-        rng = np.random.default_rng([self.random_state, self._ends])
-        met = self._ends + len(self._seen.names)
-        name = f"world {ended.name}"
-        self._seen = with_task(self._seen, name, ended.world.x, ended.world.y, self.reservoir, rng, met)
-        if self._waiting < GROWTH * len(self._seen.names):
-            return contest
-        tasks, self._waiting = len(self._seen.names), 0
-        doubled = tasks >= 2 * self._chosen
-        self._template.prior = grown(self.prior_, self._seen, choose_again=doubled)
-        self._chosen = tasks if doubled else self._chosen
-        self._worlds = self._situated(self._template)
-        return under(contest, self._worlds)
+    def _begun(self, X: Any, y: Any, classes: Any, limits: Limits) -> Live | None:
+        if hasattr(self, "_live") or not self._plain:
+            return self._known()
+        return begin_plain(self.learner, X, y, classes, limits)
 
-    def _check(self) -> None:
+    def _odds(self) -> Odds:
         if not 0.0 <= self.hazard < 1.0:
             raise ValueError(f"hazard must be a probability below 1, but is {self.hazard!r}; 0.0005 is usual.")
         if not 0.0 <= self.recall <= 1.0:
             raise ValueError(f"recall must be a probability, but is {self.recall!r}; 0.5 is usual.")
+        if not 0.0 < self.temper <= 1.0:
+            raise ValueError(f"temper must be above 0 and at most 1, but is {self.temper!r}; 0.75 is usual.")
         for name in ("memory", "rows", "reservoir", "chunk"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, but is {value!r}.")
+        return Odds(self.hazard, self.recall, self.temper, self.chunk)
 
-    def _situated(self, estimator: Any) -> Worlds:
-        if not isinstance(estimator, PriorEstimator) or estimator._prior_read() is None:
-            raise PriorMismatchError(
-                f"learner must be an estimator with a prior, such as meta.learner(), but is {self.learner!r}."
-            )
-        settings = estimator._prior_read().settings
-        if "experience" in settings or settings.get("labels") == "own":
-            raise PriorMismatchError(
-                "learner needs a prior on columns, and labels that all tasks share, so that a world can be told before its rows "
-                "are seen; learn one on tasks with the same columns."
-            )
-        return Worlds(estimator._situation_of_prior(), self.rows)
+    def _limits(self) -> Limits:
+        if self.forgetting is not None and self.forgetting != "auto":
+            rates = list(self.forgetting) if isinstance(self.forgetting, list | tuple) else [self.forgetting]
+            wrong = [rate for rate in rates if not (isinstance(rate, int | float) and 0.0 < rate <= 1.0)]
+            if wrong or not rates:
+                raise ValueError(
+                    f"forgetting must be 'auto', None or rates above 0 and at most 1, such as (0.99, 0.95), but is {self.forgetting!r}."
+                )
+        return Limits(self.memory, self.rows, self.reservoir, self.forgetting, self.random_state)
 
-    def _labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        """Leave rows without a target out."""
-        y = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
-        if y.ndim != 1 or len(y) != len(X):
-            raise TaskError(f"y must hold one target a row ({len(X)} rows), but has the shape {y.shape}.")
-        missing = np.array([value is None or value != value for value in y.tolist()], dtype=bool)
-        if not missing.any():
-            return X, y
-        kept = np.flatnonzero(~missing)
-        table = Table.from_frame(X) if is_frame(X) else X
-        return table.take(kept) if isinstance(table, Table) else np.asarray(X)[kept], np.array(y[kept].tolist())
+    def _answer(self, x: Float[np.ndarray, "row feature"], return_std: bool = False) -> Any:
+        live = self._known()
+        if live.reader.classes is not None:
+            return live.reader.classes[self._probability(x).argmax(axis=1)]
+        said = live.predicted(x)
+        assert isinstance(said, Gaussian)
+        mean, std = live.reader.moments(said)
+        return (mean, std) if return_std else mean
 
-    def _encoded(self, X: Any) -> Float[np.ndarray, "row feature"]:
-        if len(X) == 0:
-            return np.empty((0, self._encoder.width))
-        return self._encoder.encode(self._template._columns(X, reset=False))
+    def _probability(self, x: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row way"]:
+        said = self._known().predicted(x)
+        assert isinstance(said, Categorical)
+        return said.probability[0]
 
-    @property
-    def _encoder(self) -> Encoder:
-        encoder = self._worlds.situation.encoder
-        assert encoder is not None
-        return encoder
-
-    def _targets(self, y: Shaped[np.ndarray, " row"]) -> np.ndarray:
-        situation = self._worlds.situation
-        if not situation.ways:
-            return (y.astype(np.float64) - situation.center) / situation.scale
-        codes: np.ndarray = self._template._more_targets(y)
-        return codes
-
-    def _predicted(self, X: Any) -> Prediction:
-        self._begin()
-        rows, contest = self._encoded(X), self._contest
-        heavy = np.flatnonzero(contest.weight > 1e-4)
-        candidates = contest.candidates
-        weight = contest.weight[heavy] / contest.weight[heavy].sum()
-        return mixed([self._worlds.predict(candidates[place], rows) for place in heavy.tolist()], weight)
-
-    def _row(self, x: Mapping[str, Any]) -> Any:
-        """Return a row of river as one line: by the names of the prior, or where it has none by those of the first row, in its order."""
-        self._begin()
-        self._names = self._names or tuple(x)
-        odd = sorted(set(self._names) ^ set(x))
-        if odd:
-            said = "lacks" if odd[0] in self._names else "has an unknown"
-            raise PriorMismatchError(
-                f"x {said} {odd[0]!r}; rows have {', '.join(map(str, self._names[:20]))}: pass exactly these."
-            )
-        if not self._encoder.named:
-            return np.array([[x[name] for name in self._names]], dtype=np.float64)
-        columns = [
-            np.array([x[name]], dtype=object if isinstance(x[name], str) else np.float64) for name in self._names
-        ]
-        return Table(self._names, columns)
+    def _row(self, x: Mapping[str, Any]) -> Float[np.ndarray, "one feature"]:
+        """Read a row of river: by the names of the prior, or where it has none by those of the first row."""
+        live = self._known()
+        return live.reader.row(x, live.names)[0]
 
     # --- storage ------------------------------------------------------------------------------------------------
-    def _prior_read(self) -> Prior:
-        return self.prior_
+    def _prior_read(self) -> Prior | None:
+        reader = None if self._plain else self._known().reader
+        return reader.template._prior_read() if isinstance(reader, PriorReader) else None
 
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Everything, in mid-stream, as JSON values and arrays, for `upstairs.save`."""
-        document, arrays = contest_stored(self._fitted())
-        document |= {"learner": described(self.learner), "names": list(self._names)}
-        document |= {"changes": self.changes_, "ends": [self._ends, self._waiting, self._chosen]}
-        if self._seen is not None:
-            document["seen"] = [list(self._seen.names), list(self._seen.groups)]
-            arrays |= {f"seen/{name}": getattr(self._seen, name) for name in ("x", "y", "offsets")}
-        return document, arrays
+        document, arrays = stored_live(self._fitted())
+        return document | {"learner": described(self.learner)}, arrays
 
     def _restore(self, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Undo `_stored`."""
-        self.learner = unfitted(document["learner"], self.__dict__.pop("prior"))
-        if "seen" in document:
-            names, groups = (tuple(entries) for entries in document["seen"])
-            self.learner.seen_ = Seen(arrays["seen/x"], arrays["seen/y"], arrays["seen/offsets"], names, groups)
-        self._begin()
-        self._ends, self._waiting, self._chosen = document["ends"]
-        self._names = tuple(document["names"])
-        self._contest = contest_restored(self._contest, document, arrays)
-        self._changes = [Declared(**change) for change in document["changes"]]
+        self.learner = unfitted(document["learner"], self.__dict__.pop("prior", None))
+        self._live = restored_live(self.learner, document, arrays, self._limits())
+        if self._live.growth is not None:
+            self.learner.seen_ = self._live.growth.seen

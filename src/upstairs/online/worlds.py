@@ -1,87 +1,81 @@
 """What is known about one task that was met on a stream, and how more rows of it are learned.
 
 A world is immutable: learning rows gives another one, so that what was believed before a change is still there when the
-change is noticed. Where the rule learns more rows exactly (`upstairs.inner.rule.AdaptationRule.updates`), rows are learned one chunk at
-a time; elsewhere the task is adapted anew from its newest rows, whenever these have become a tenth more.
+change is noticed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from upstairs.inner.rule import Prediction, log_density
-from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_rows, predict_rows
 
 __all__ = ["World", "Worlds"]
-
-ANEW = 1.1
-"""A task is adapted anew when it has so many times the rows that it was last adapted to."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A task: its newest rows, encoded, with standardised targets or class numbers; how it is adapted; how many rows it had.
+    """A task: the rows that are kept of it (encoded, with standardised targets or class numbers), and what was learned.
 
-    ``total`` is how many rows the task has had in all, ``learned`` how many it had had when it was last adapted.
+    ``total`` is how many rows the task has had in all, ``learned`` how many of them are in ``state``.
     """
 
     x: Float[np.ndarray, "row feature"]
     y: Shaped[np.ndarray, " row"]
-    adapted: Adapted
+    state: Any
     learned: int
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Worlds:
-    """How worlds begin, learn and predict.
+class Worlds(abc.ABC):
+    """How worlds begin, learn and predict; itself immutable."""
 
-    Parameters
-    ----------
-    situation : Situation
-        A prior on columns, read.
-    most_rows : int
-        Newest rows that are kept of a world.
-    """
+    __slots__ = ()
 
-    situation: Situation
-    most_rows: int
+    @abc.abstractmethod
+    def blank(self, after: World | None = None) -> World:
+        """Return a world of which no row has been seen.
 
-    def blank(self) -> World:
-        """Return a world of which no row has been seen: what the prior expects of any task."""
-        encoder = self.situation.encoder
-        assert encoder is not None
-        classes = self.situation.ways > 0
-        return self.of(np.empty((0, encoder.width)), np.empty(0, dtype=np.int64 if classes else np.float64), 0)
+        Parameters
+        ----------
+        after
+            The world that held before it, whose columns may say how columns are scaled; nothing else of it is used.
+        """
 
-    def of(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], total: int) -> World:
-        """Adapt to rows from scratch."""
-        return World(x, y, adapt_all(self.situation, [x], [y])[0], total, total)
+    @abc.abstractmethod
+    def learn(
+        self, world: World, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], *, later: bool = False
+    ) -> World:
+        """Learn more rows of a world; ``later`` allows to put that off until there are more, where that is faster."""
 
-    def learn(self, world: World, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"]) -> World:
-        """Learn more rows of a world."""
-        kept_x = np.concatenate([world.x, x])[-self.most_rows :]
-        kept_y = np.concatenate([world.y, y])[-self.most_rows :]
-        total = world.total + len(y)
-        if self.situation.updates:
-            return World(kept_x, kept_y, more_rows(world.adapted, x, y), total, total)
-        if total <= ANEW * world.learned:
-            return replace(world, x=kept_x, y=kept_y, total=total)
-        return self.of(kept_x, kept_y, total)
-
-    def again(self, world: World) -> World:
-        """Adapt to the rows that are kept, as under a prior that has changed."""
-        return self.of(world.x, world.y, world.total)
-
+    @abc.abstractmethod
     def predict(self, world: World, x: Float[np.ndarray, "row feature"]) -> Prediction:
         """Predict rows; the task axis has length one."""
-        return predict_rows(world.adapted, x)
 
     def log_density(
         self, world: World, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"]
     ) -> Float[np.ndarray, " row"]:
         """Log predictive density of rows that the world has not learned."""
         return log_density(self.predict(world, x), y[None])[0]
+
+    def again(self, world: World) -> World:
+        """Learn the rows that are kept anew, as under a prior that has changed."""
+        return world
+
+    def merged(self, one: World, other: World) -> tuple[float, World] | None:
+        """Return two worlds as one, rows of ``other`` the newer ones, and the log evidence that this gains; None: cannot be."""
+        return None
+
+    @abc.abstractmethod
+    def stored(self, world: World) -> tuple[list[Any], dict[str, np.ndarray]]:
+        """Write a world as JSON values and arrays; what all worlds share is written elsewhere."""
+
+    @abc.abstractmethod
+    def restored(self, entry: list[Any], arrays: Mapping[str, np.ndarray]) -> World:
+        """Undo `stored`."""

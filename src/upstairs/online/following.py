@@ -1,0 +1,78 @@
+"""Drift inside a world: learners that forget go along, and count as much as they have predicted lately.
+
+The contest of worlds and each follower are experts in one mixture with a fixed share [1]_: a row multiplies the weight of each by
+its predictive likelihood, and before the next a share of all weight is dealt anew. Followers never learn which world holds; in a world
+that stands still the contest knows more and soon has nearly all the weight, and where nothing stands still a follower has.
+
+References
+----------
+.. [1] Herbster, M. and Warmuth, M. K. (1998). Tracking the best expert. Machine Learning 32 (fixed share).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from upstairs.inner.rule import Prediction
+from upstairs.online.worlds import World, Worlds
+
+__all__ = ["Following", "follow", "start_following"]
+
+SHARE = 0.002
+"""Probability a row that another expert becomes the right one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What followers have learned, and the weights of the contest (first) and of each follower; they sum to one."""
+
+    worlds: tuple[World, ...]
+    weight: Float[np.ndarray, " expert"]
+
+    def predictions(
+        self, makers: tuple[Worlds, ...], contest: Prediction, x: Float[np.ndarray, "row feature"]
+    ) -> list[Prediction]:
+        """Return what every expert predicts, in the order of the weights."""
+        return [contest, *(maker.predict(world, x) for maker, world in zip(makers, self.worlds, strict=True))]
+
+
+def start_following(makers: tuple[Worlds, ...]) -> Following:
+    """Return followers that have seen nothing; the contest has half of the weight."""
+    return Following(tuple(maker.blank() for maker in makers), _first_weights(len(makers)))
+
+
+def _first_weights(followers: int) -> Float[np.ndarray, " expert"]:
+    return np.array([0.5, *[0.5 / followers] * followers]) if followers else np.ones(1)
+
+
+def follow(
+    following: Following,
+    makers: tuple[Worlds, ...],
+    x: Float[np.ndarray, "row feature"],
+    y: Shaped[np.ndarray, " row"],
+    contest: Float[np.ndarray, " row"],
+) -> Following:
+    """Weigh the experts by a chunk, then let the followers learn it.
+
+    Parameters
+    ----------
+    following, makers
+        So far, and how each follower learns.
+    x, y
+        A chunk, encoded.
+    contest
+        Log predictive density of each row under the contest of worlds, before it was learned.
+    """
+    if not makers:
+        return following
+    experts = zip(makers, following.worlds, strict=True)
+    density = np.stack([contest, *(maker.log_density(world, x, y) for maker, world in experts)])
+    weight, dealt = following.weight, SHARE * _first_weights(len(makers))
+    for row in density.T:
+        weight = weight * np.exp(row - row.max())
+        weight = (1.0 - SHARE) * weight / weight.sum() + dealt
+    learned = tuple(maker.learn(world, x, y) for maker, world in zip(makers, following.worlds, strict=True))
+    return Following(learned, weight)

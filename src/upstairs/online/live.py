@@ -1,0 +1,192 @@
+"""A stream in progress: how rows are read, the contest of worlds, those that follow it, and the reservoir of a growing prior.
+
+Everything is immutable: learning gives another one, so that a call that fails has learned nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from sklearn.base import clone
+
+from upstairs.inner.rule import Prediction
+from upstairs.learners.meta import MetaLearner
+from upstairs.learners.seen import Seen
+from upstairs.online.contest import Contest, Declared, Known, Odds, begin, border, mapped, mixed, step, under
+from upstairs.online.following import Following, follow, start_following
+from upstairs.online.growth import Growth
+from upstairs.online.memory import shrunk
+from upstairs.online.mixture_worlds import MixtureWorlds
+from upstairs.online.reading import PlainReader, PriorReader, Reader
+from upstairs.online.stored import contest_restored, contest_stored, following_restored, following_stored
+
+__all__ = ["Limits", "Live", "begin_plain", "begin_prior", "restored_live", "stored_live"]
+
+LIGHT = 1e-4
+"""Candidates of less weight are not asked for a prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is kept: worlds, rows of each, tasks; how followers forget; and the seed of what is drawn."""
+
+    memory: int
+    rows: int
+    reservoir: int
+    forgetting: Any
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """All that has been learned of a stream; ``names`` are the keys of its rows, where they came as dictionaries."""
+
+    reader: Reader
+    contest: Contest
+    following: Following
+    changes: tuple[Declared, ...] = ()
+    growth: Growth | None = None
+    names: tuple[str, ...] = ()
+
+    def with_labels(self, labels: Shaped[np.ndarray, " row"], classes: Any, limits: Limits) -> Live:
+        """Labels that have not been met widen what has been learned, where there is no prior."""
+        reader = self.reader
+        if not isinstance(reader, PlainReader) or reader.labels is None:
+            return self
+        more = [np.asarray(part) for part in (labels, classes) if part is not None and len(part)]
+        return self._widened(reader, reader.labels, np.concatenate(more), limits) if more else self
+
+    def at_border(self, world: int, limits: Limits) -> Live:
+        """Go to another world, because a user says so."""
+        ended = self.contest.held
+        contest, declared = border(self.contest, self.reader.worlds, world)
+        return replace(self, contest=contest, changes=(*self.changes, declared))._grown(ended, limits)
+
+    def learned(
+        self,
+        x: Float[np.ndarray, "row feature"],
+        y: Shaped[np.ndarray, " row"],
+        odds: Odds,
+        limits: Limits,
+    ) -> Live:
+        """Learn encoded rows in their order, a chunk at a time."""
+        live, start = self, 0
+        while start < len(y):
+            stop = start + max(1, odds.chunk - live.contest.since)
+            live = live._step(x[start:stop], y[start:stop], odds, limits)
+            start = stop
+        return live
+
+    def predicted(self, x: Float[np.ndarray, "row feature"]) -> Prediction:
+        """Predict encoded rows by all that may hold."""
+        contest, worlds = self.contest, self.reader.worlds
+        heavy = np.flatnonzero(contest.weight > LIGHT)
+        candidates = contest.candidates
+        weight = contest.weight[heavy] / contest.weight[heavy].sum()
+        said = mixed([worlds.predict(candidates[place], x) for place in heavy.tolist()], weight)
+        if not self.reader.followers:
+            return said
+        return mixed(self.following.predictions(self.reader.followers, said, x), self.following.weight)
+
+    def _step(self, x: np.ndarray, y: np.ndarray, odds: Odds, limits: Limits) -> Live:
+        reader, held = self.reader, self.contest.held.name
+        contest, found, said = step(self.contest, reader.worlds, x, y, odds)
+        live = replace(self, contest=contest, following=follow(self.following, reader.followers, x, y, said))
+        if found is not None:
+            live = replace(live, changes=(*live.changes, found))
+            live = live._grown(next(entry for entry in contest.known if entry.name == held), limits)
+        return replace(live, contest=shrunk(live.contest, live.reader.worlds, limits.memory))
+
+    def _grown(self, ended: Known, limits: Limits) -> Live:
+        """Let the prior grow by a world that has ended; not for each one where there are many."""
+        reader = self.reader
+        if self.growth is None or not isinstance(reader, PriorReader):
+            return self
+        old, name = reader.template._prior_read(), f"world {ended.name}"
+        growth, prior = self.growth.after(old, name, ended.world, limits.reservoir, limits.seed)
+        if prior is None:
+            return replace(self, growth=growth)
+        template = clone(reader.template, safe=False)
+        template.prior = prior
+        reader = PriorReader.of(template, template, limits.rows, limits.forgetting)
+        makers = reader.followers
+        again = tuple(maker.again(world) for maker, world in zip(makers, self.following.worlds, strict=True))
+        following = replace(self.following, worlds=again)
+        contest = under(self.contest, reader.worlds)
+        return replace(self, reader=reader, contest=contest, following=following, growth=growth)
+
+    def _widened(self, reader: PlainReader, labels: np.ndarray, more: np.ndarray, limits: Limits) -> Live:
+        if not set(more.tolist()) - set(labels.tolist()):
+            return self
+        wide, places = reader.more_labels(more, limits.forgetting)
+        contest = mapped(self.contest, lambda world: wide.worlds.widened(world, places))
+        found = zip(wide.followers, self.following.worlds, strict=True)
+        worlds = tuple(maker.widened(world, places) for maker, world in found if isinstance(maker, MixtureWorlds))
+        return replace(self, reader=wide, contest=contest, following=replace(self.following, worlds=worlds))
+
+
+def begin_prior(learner: Any, limits: Limits) -> Live:
+    """Begin with what a prior knows; it grows if ``learner`` is a meta-learner."""
+    grows = isinstance(learner, MetaLearner)
+    template = learner.learner() if grows else clone(learner, safe=False)
+    reader = PriorReader.of(template, learner, limits.rows, limits.forgetting)
+    growth = Growth.of(reader.template._prior_read(), learner._kept()) if grows else None
+    return Live(reader, begin(reader.worlds), start_following(reader.followers), growth=growth)
+
+
+def begin_plain(learner: Any, X: Any, y: Any, classes: Any, limits: Limits) -> Live | None:
+    """Begin with the first rows of a stream that has no prior; None if they have no label."""
+    reader = PlainReader.of(learner, X, y, classes, limits.forgetting)
+    if reader.labels is not None and not len(reader.labels):
+        return None
+    return Live(reader, begin(reader.worlds), start_following(reader.followers))
+
+
+def stored_live(live: Live) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Write a stream in progress, but not its prior, as JSON values and arrays."""
+    document, arrays = contest_stored(live.contest, live.reader.worlds)
+    document["following"], more = following_stored(live.following, live.reader.followers)
+    document |= {"changes": [asdict(change) for change in live.changes], "names": list(live.names)}
+    if live.growth is not None:
+        seen = live.growth.seen
+        document["growth"] = [live.growth.ended, live.growth.waiting, live.growth.chosen]
+        document["seen"] = [list(seen.names), list(seen.groups)]
+        more |= {f"seen/{name}": getattr(seen, name) for name in ("x", "y", "offsets")}
+    if isinstance(live.reader, PlainReader):
+        model, labels = live.reader.model, live.reader.labels
+        names = getattr(model, "feature_names_in_", None)
+        document["columns"] = [model.n_features_in_, None if names is None else list(names), live.reader.seed]
+        document["labels"] = None if labels is None else labels.tolist()
+    return document, arrays | more
+
+
+def restored_live(learner: Any, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray], limits: Limits) -> Live:
+    """Undo `stored_live`."""
+    reader: Reader
+    growth = None
+    if "columns" in document:
+        model = clone(learner)
+        model.n_features_in_, names, seed = document["columns"]
+        if names is not None:
+            model.feature_names_in_ = np.array(names, dtype=object)
+        labels = None if document["labels"] is None else np.asarray(document["labels"])
+        reader = PlainReader.with_labels(model, labels, limits.forgetting, seed)
+    else:
+        grows = isinstance(learner, MetaLearner)
+        reader = PriorReader.of(learner.learner() if grows else learner, learner, limits.rows, limits.forgetting)
+        if "seen" in document:
+            names, groups = (tuple(entries) for entries in document["seen"])
+            seen = Seen(arrays["seen/x"], arrays["seen/y"], arrays["seen/offsets"], names, groups)
+            growth = Growth(seen, *document["growth"])
+    return Live(
+        reader,
+        contest_restored(document, arrays, reader.worlds),
+        following_restored(document["following"], arrays, start_following(reader.followers), reader.followers),
+        tuple(Declared(**change) for change in document["changes"]),
+        growth,
+        tuple(document["names"]),
+    )
