@@ -39,7 +39,7 @@ def test_curves_are_rolling_accuracies() -> None:
     np.testing.assert_allclose(mine.get_ydata(), result(loss.astype(float)).rolling(10))
     assert mine.get_linestyle() != other.get_linestyle()
     assert texts(ax) == ["mine", " _other$"]
-    assert ax.get_ylabel() == "accuracy, newest 10 rows"
+    assert ax.get_ylabel() == "accuracy\n(newest 10 rows)"
     assert plot_stream({"mine": result(loss.astype(float))}, ax=ax) is ax
 
 

@@ -276,8 +276,14 @@ def load_any(path: Path, *, meta: bool | None = None) -> Any:
     return found
 
 
-def check_out(path: Path) -> None:
+def check_out(path: Path, option: str = "--out") -> None:
     """Find out before the work starts whether a folder can be written.
+
+    Parameters
+    ----------
+    path : path
+    option : str
+        That named it.
 
     Raises
     ------
@@ -287,6 +293,6 @@ def check_out(path: Path) -> None:
     from upstairs.errors import StorageError
 
     if path.exists() and not path.is_dir():
-        raise StorageError(f"--out '{path}' is a file; name a folder.")
+        raise StorageError(f"{option} '{path}' is a file; name a folder.")
     if path.is_dir() and any(path.iterdir()) and not (path / "prior.json").is_file():
-        raise StorageError(f"--out '{path}' holds something else; name a new or empty folder.")
+        raise StorageError(f"{option} '{path}' holds something else; name a new or empty folder.")

@@ -244,11 +244,11 @@ th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px soli
 thead th { color: var(--soft); font-weight: 600; }
 tbody th { font-weight: 500; }
 .number { text-align: right; }
-.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem 1.2rem; margin: 1rem 0; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem 1rem; margin: 1rem 0; }
 .facts dt { color: var(--soft); font-size: .875rem; }
-.facts dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
+.facts dd { margin: 0; font-size: .9375rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; }
-figure svg { display: block; width: 100%; height: auto; fill: currentColor; }
+figure svg { display: block; width: 100%; max-width: 38rem; height: auto; fill: currentColor; }
 pre { background: var(--tint); padding: .8rem; border-radius: .3rem; font-size: .875rem; overflow-wrap: normal; }
 footer { border-top: 1px solid var(--line); margin-top: 2rem; }
 @media print {

@@ -101,7 +101,7 @@ def plot_stream(
             ax.set_ylim(bottom=0.7 * positive.min())
     _mark_changes(ax, found, np.asarray(true, dtype=np.int64), summary.rows)
     measure = "accuracy" if summary.classifies else "mean squared error"
-    ax.set_ylabel(f"{measure}, newest {max(span, summary.width):,} rows")
+    ax.set_ylabel(f"{measure}\n(newest {max(span, summary.width):,} rows)")
     ax.set_xlabel("row of the stream")
     ax.set_xlim(0, max(summary.rows, 1))
     legend = ax.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
@@ -165,7 +165,7 @@ def stream_figure(
     true: Sequence[int] | Int[np.ndarray, " change"] = (),
     world: Int[np.ndarray, " row"] | None = None,
     rows: int | None = None,
-    size: tuple[float, float] = (5.6, 4.2),
+    size: tuple[float, float] = (5.0, 4.2),
 ) -> Figure:
     """Draw `plot_stream` above `plot_worlds`, on one scale of rows.
 
