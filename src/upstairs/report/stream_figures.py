@@ -51,7 +51,7 @@ def plot_stream(
 ) -> Axes:
     """Draw rolling accuracy or mean squared error of learners, and changes.
 
-    Errors that differ by more than thirty times stand on a logarithmic scale.
+    A curve begins after a third of the rows that its mean is over: fewer say nothing. Errors that differ by more than thirty times stand on a logarithmic scale.
 
     Parameters
     ----------
@@ -91,6 +91,8 @@ def plot_stream(
     heights = []
     for number, name in enumerate(summary.names):
         at, height = summary.curve(name, span)
+        so_far = np.cumsum(summary.counted[number, : summary.bins])
+        height = np.where(so_far < min(span / 3, summary.counted[number].sum() / 10), np.nan, height)
         colour, dashes, width = LOOKS[number % len(LOOKS)]
         ax.plot(at, height, color=colour, linestyle=dashes, linewidth=width, zorder=3 - 0.1 * number, label=_name(name))
         heights.append(height[np.isfinite(height) & (at >= min(span, summary.rows))])

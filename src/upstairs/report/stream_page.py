@@ -172,7 +172,7 @@ def _changes(
 ) -> list[parts.Html]:
     words = {"new": "a new world", "recall": "a world comes back", "border": "as told"}
     ends = [*[int(change["at"]) for change in changes[1:]], summary.rows]
-    headers, late = ["row", "what", "world", "holds for rows"], {}
+    headers, late = ["row", "what", "world", "rows"], {}
     if true is not None:
         headers.append("rows late")
         held = detection(true, [int(change["at"]) for change in changes], summary.rows)
@@ -209,7 +209,7 @@ def _worlds(summary: StreamSummary, changes: Sequence[Mapping[str, Any]]) -> lis
             ]
         )
     measure = "accuracy" if summary.classifies else "mean squared error"
-    headers = ("world", "first met at row", "stretches", "rows", "share", measure)
+    headers = ("world", "first at row", "times", "rows", "share", measure)
     return [parts.table(headers, rows, numbers=range(6)), *_cut(len(summary.worlds))]
 
 
@@ -226,7 +226,7 @@ def _learners(summary: StreamSummary) -> parts.Html:
         rows.append(
             [name, _score(summary, score) if np.isfinite(score) else "", f"{int(summary.counted[place].sum()):,}"]
         )
-    return parts.table(("learner", measure, "rows that count"), rows, numbers=[1, 2])
+    return parts.table(("learner", measure, "rows"), rows, numbers=[1, 2])
 
 
 def _cost(summary: StreamSummary, seconds: float | None) -> list[tuple[str, str]]:
