@@ -212,7 +212,7 @@ def test_the_reservoir_is_bounded():
     for number, task in enumerate(FAMILY.sample(12, 15, random_state=3)):
         model.partial_fit(task.X, task.y, world=1 + number)
     assert model.prior_.provenance["tasks"] == 8
-    other = up.Prior("neural-network", {**meta.prior_.settings, "rule": "maml"}, {}, {})
+    other = up.Prior("neural-network", {**meta.prior_.settings, "rule": "bayesian-linear", "net": {}}, {}, {})
     with pytest.raises(up.PriorMismatchError, match="cannot grow on a stream"):
         check_grows(other)
 
@@ -315,3 +315,30 @@ def test_a_window_follows_where_a_rule_cannot_forget(classes):
     assert np.mean(model.predict(other.X[150:]) == other.y[150:]) > 0.8
     with pytest.raises(ValueError, match="forgetting must be"):
         OnlineMetaLearner(learner, forgetting=(1.5,)).partial_fit(one.X, one.y)
+
+
+@pytest.mark.filterwarnings("ignore:This task")
+def test_a_prior_that_is_trained_by_gradients_takes_more_steps():
+    """Waves that grow larger than those the prior was learned on: it follows."""
+    tasks = up.tasks.synthetic.Sinusoids(amplitudes=(0.1, 1.0)).sample(8, 30, random_state=0)
+    meta = up.MetaNeuralNetwork(
+        "maml",
+        net={"name": "mlp", "sizes": (20,)},
+        options={"steps": 1},
+        training=up.Training(steps=200),
+        shots=(5, 10),
+    ).meta_fit(tasks)
+    before = meta.prior_.hash
+    model = OnlineMetaLearner(meta, meta_steps=400, forgetting=None)
+    larger = up.tasks.synthetic.Sinusoids(amplitudes=(3.0, 5.0))
+    for number, task in enumerate(larger.sample(6, 30, random_state=1)):
+        model.partial_fit(task.X, task.y, world=1 + number)
+    assert meta.prior_.hash == before
+    assert model.prior_.settings["outer"]["steps"] > meta.prior_.settings["outer"]["steps"]
+    assert model.prior_.provenance["tasks"] == 8 + 4  # a tenth more at a time
+
+    def error(prior):
+        learner, new = up.PriorNeuralNetworkRegressor(prior), larger.sample(20, 30, random_state=2)
+        return np.mean([np.square(learner.fit(t.X[:10], t.y[:10]).predict(t.X[10:]) - t.y[10:]).mean() for t in new])
+
+    assert error(model.prior_) < 0.8 * error(meta.prior_)

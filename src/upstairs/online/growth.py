@@ -3,8 +3,8 @@
 The prior is that which all tasks in the reservoir together recommend [1]_, the tasks that it was first learned on among them:
 what is learned in closed form (weights of linear models, leaves of trees, costs of machines) is learned anew; what was decided at
 the start (encoding, splits, pooled prediction) stays, but for what may differ between tasks, which is chosen again whenever the
-tasks have doubled: a few tasks can hardly tell. When the reservoir is full, a task drawn at random makes room, so that
-every task of the past has the same chance to be in it [2]_.
+tasks have doubled: a few tasks can hardly tell. A prior that is trained by gradients takes some more steps on the reservoir. When the
+reservoir is full, a task drawn at random makes room, so that every task of the past has the same chance to be in it [2]_.
 
 References
 ----------
@@ -21,11 +21,14 @@ from typing import Any
 import numpy as np
 
 from upstairs.errors import PriorMismatchError
+from upstairs.learners.meta import MetaLearner
+from upstairs.learners.meta_steps import meta_stepped, takes_meta_steps
 from upstairs.learners.rules import MACHINE, TREE
 from upstairs.learners.seen import Seen, prior_of
 from upstairs.online.worlds import World
 from upstairs.outer.choose import choose, relearn
 from upstairs.outer.learn_tree import relearn_tree
+from upstairs.outer.training import Training
 from upstairs.prior import Prior
 
 __all__ = ["Growth", "check_grows", "grown"]
@@ -39,19 +42,24 @@ class Growth:
     """The reservoir of tasks, and when a prior was last learned from it.
 
     ``ended`` counts worlds that have ended, ``waiting`` those since the prior last grew, ``chosen`` the tasks that its form was last
-    chosen on.
+    chosen on. ``training`` and ``net`` are how a prior goes on that is trained by gradients, and a network of the user's own.
     """
 
     seen: Seen
+    training: Training
+    net: Any = None
     ended: int = 0
     waiting: int = 0
     chosen: int = 0
 
     @classmethod
-    def of(cls, prior: Prior, seen: Seen) -> Growth:
-        """Start from the tasks that a prior was learned on."""
-        check_grows(prior)
-        return cls(seen, chosen=len(seen.names))
+    def of(cls, meta: MetaLearner, seen: Seen, meta_steps: int) -> Growth:
+        """Start from a meta-learner and the tasks that it learned."""
+        check_grows(meta.prior_)
+        asked = getattr(meta, "training", None) or Training()
+        training = replace(asked, steps=meta_steps, patience=None, checkpoint=None)
+        net = getattr(meta, "net", None)
+        return cls(seen, training, net, chosen=len(seen.names))
 
     def after(self, prior: Prior, name: str, world: World, most: int, seed: int) -> tuple[Growth, Prior | None]:
         """Put a world that has ended into the reservoir.
@@ -80,12 +88,15 @@ class Growth:
             return replace(self, seen=seen, ended=ended, waiting=waiting), None
         tasks = len(seen.names)
         doubled = tasks >= 2 * self.chosen
-        new = grown(prior, seen, choose_again=doubled)
-        return Growth(seen, ended, 0, tasks if doubled else self.chosen), new
+        if takes_meta_steps(prior.settings):
+            new = meta_stepped(prior, seen, self.training, net=self.net, seed=seed + ended)
+        else:
+            new = grown(prior, seen, choose_again=doubled)
+        return replace(self, seen=seen, ended=ended, waiting=0, chosen=tasks if doubled else self.chosen), new
 
 
 def check_grows(prior: Prior) -> None:
-    """Refuse a prior that cannot be learned anew in closed form.
+    """Refuse a prior that can neither be learned anew in closed form nor go on by gradient steps.
 
     Raises
     ------
@@ -93,11 +104,14 @@ def check_grows(prior: Prior) -> None:
         Naming its rule.
     """
     settings = prior.settings
+    if takes_meta_steps(settings):
+        return
     closed = settings["rule"] in ("bayesian-linear", MACHINE, TREE) and "net" not in settings
     if not closed or settings["outer"].get("solver") == "libsvm":
         raise PriorMismatchError(
             f"A prior of the rule {settings['rule']!r} cannot grow on a stream; pass meta.learner(), whose prior stays, or use "
-            "method='bayesian-linear' without a network, a MetaDecisionTree, or a MetaSVM with solver='smooth'."
+            "method='bayesian-linear' without a network, a method that is trained by gradients, a MetaDecisionTree, or a MetaSVM with "
+            "solver='smooth'."
         )
 
 

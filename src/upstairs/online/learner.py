@@ -44,7 +44,9 @@ class OnlineMetaLearner(BaseEstimator):
     learner : estimator with a prior, fitted meta-learner, or ForgetfulClassifier or ForgetfulRegressor
         From ``meta.learner()`` of tasks with the same columns, and for classes with labels that all tasks share: its prior stays. Or
         ``meta`` itself, with the rows that it was learned on: the prior then grows by every world that ends (`MetaNeuralNetwork`
-        with ``method="bayesian-linear"``, `MetaDecisionTree`, `MetaSVM`). It is never changed itself; see ``prior_``.
+        with ``method="bayesian-linear"`` or one that is trained by gradients, `MetaDecisionTree`, `MetaSVM`). It is never changed
+        itself; see ``prior_``. Without a prior, every world is a forgetful mixture of its own, which learns from nothing; columns are
+        numbers, and classes are added when they come.
     hazard : float
         Probability a row that the world changes, between 0 and 1: larger is quicker and has more false alarms.
     recall : float
@@ -65,8 +67,10 @@ class OnlineMetaLearner(BaseEstimator):
         How fast learners forget that follow a drift within a world: a row that is k rows old counts ``rate ** k``. For a prior whose
         rule cannot forget in closed form: the newest ``1 / (1 - rate)`` rows count. "auto": .998, .99 and .95 where that is closed
         form, the rates of a ForgetfulClassifier or -Regressor, and else none. None: no such learners.
+    meta_steps : int
+        Steps over the tasks of the reservoir whenever a prior grows that is trained by gradients.
     random_state : int
-        Draws which task leaves a full reservoir.
+        Draws which task leaves a full reservoir, and the tasks of meta-steps.
 
     Attributes
     ----------
@@ -118,6 +122,7 @@ class OnlineMetaLearner(BaseEstimator):
         chunk: int = 10,
         temper: float = 0.75,
         forgetting: Any = "auto",
+        meta_steps: int = 300,
         random_state: int = 0,
     ) -> None:
         self.learner = learner
@@ -129,6 +134,7 @@ class OnlineMetaLearner(BaseEstimator):
         self.chunk = chunk
         self.temper = temper
         self.forgetting = forgetting
+        self.meta_steps = meta_steps
         self.random_state = random_state
 
     # --- learning -----------------------------------------------------------------------------------------------
@@ -296,7 +302,7 @@ class OnlineMetaLearner(BaseEstimator):
             raise ValueError(f"recall must be a probability, but is {self.recall!r}; 0.5 is usual.")
         if not 0.0 < self.temper <= 1.0:
             raise ValueError(f"temper must be above 0 and at most 1, but is {self.temper!r}; 0.75 is usual.")
-        for name in ("memory", "rows", "reservoir", "chunk"):
+        for name in ("memory", "rows", "reservoir", "chunk", "meta_steps"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, but is {value!r}.")
@@ -310,7 +316,7 @@ class OnlineMetaLearner(BaseEstimator):
                 raise ValueError(
                     f"forgetting must be 'auto', None or rates above 0 and at most 1, such as (0.99, 0.95), but is {self.forgetting!r}."
                 )
-        return Limits(self.memory, self.rows, self.reservoir, self.forgetting, self.random_state)
+        return Limits(self.memory, self.rows, self.reservoir, self.forgetting, self.meta_steps, self.random_state)
 
     def _answer(self, x: Float[np.ndarray, "row feature"], return_std: bool = False) -> Any:
         live = self._known()

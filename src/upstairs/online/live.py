@@ -32,12 +32,13 @@ LIGHT = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is kept: worlds, rows of each, tasks; how followers forget; and the seed of what is drawn."""
+    """How much is kept: worlds, rows of each, tasks; how followers forget; steps of a growing prior; the seed of what is drawn."""
 
     memory: int
     rows: int
     reservoir: int
     forgetting: Any
+    meta_steps: int
     seed: int
 
 
@@ -134,7 +135,7 @@ def begin_prior(learner: Any, limits: Limits) -> Live:
     grows = isinstance(learner, MetaLearner)
     template = learner.learner() if grows else clone(learner, safe=False)
     reader = PriorReader.of(template, learner, limits.rows, limits.forgetting)
-    growth = Growth.of(reader.template._prior_read(), learner._kept()) if grows else None
+    growth = Growth.of(learner, learner._kept(), limits.meta_steps) if grows else None
     return Live(reader, begin(reader.worlds), start_following(reader.followers), growth=growth)
 
 
@@ -181,7 +182,9 @@ def restored_live(learner: Any, document: Mapping[str, Any], arrays: Mapping[str
         if "seen" in document:
             names, groups = (tuple(entries) for entries in document["seen"])
             seen = Seen(arrays["seen/x"], arrays["seen/y"], arrays["seen/offsets"], names, groups)
-            growth = Growth(seen, *document["growth"])
+            ended, waiting, chosen = document["growth"]
+            growth = Growth.of(learner, seen, limits.meta_steps)
+            growth = replace(growth, ended=ended, waiting=waiting, chosen=chosen)
     return Live(
         reader,
         contest_restored(document, arrays, reader.worlds),
