@@ -15,6 +15,7 @@ __all__ = ["restored", "stored"]
 
 _PLACES = {
     "Adam": "upstairs.inner.descent",
+    "DriftDetector": "upstairs.online.detectors",
     "Kronecker": "upstairs.inner.preconditioner",
     "LearnedAdam": "upstairs.inner.learned_rates",
     "LearnedSGD": "upstairs.inner.learned_rates",

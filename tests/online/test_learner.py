@@ -322,9 +322,8 @@ def test_a_prior_that_is_trained_by_gradients_takes_more_steps():
     """Waves that grow larger than those the prior was learned on: it follows."""
     tasks = up.tasks.synthetic.Sinusoids(amplitudes=(0.1, 1.0)).sample(8, 30, random_state=0)
     meta = up.MetaNeuralNetwork(
-        "maml",
+        "ridge",
         net={"name": "mlp", "sizes": (20,)},
-        options={"steps": 1},
         training=up.Training(steps=200),
         shots=(5, 10),
     ).meta_fit(tasks)
@@ -341,4 +340,4 @@ def test_a_prior_that_is_trained_by_gradients_takes_more_steps():
         learner, new = up.PriorNeuralNetworkRegressor(prior), larger.sample(20, 30, random_state=2)
         return np.mean([np.square(learner.fit(t.X[:10], t.y[:10]).predict(t.X[10:]) - t.y[10:]).mean() for t in new])
 
-    assert error(model.prior_) < 0.8 * error(meta.prior_)
+    assert error(model.prior_) < 0.3 * error(meta.prior_)

@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from upstairs.inner.rule import Categorical, Gaussian
 from upstairs.learners.registry import described, unfitted
 from upstairs.online.contest import Odds
+from upstairs.online.detectors import DriftDetector
 from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor, row_of
 from upstairs.online.live import Limits, Live, begin_plain, begin_prior, restored_live, stored_live
 from upstairs.online.reading import PriorReader
@@ -69,6 +70,8 @@ class OnlineMetaLearner(BaseEstimator):
         form, the rates of a ForgetfulClassifier or -Regressor, and else none. None: no such learners.
     meta_steps : int
         Steps over the tasks of the reservoir whenever a prior grows that is trained by gradients.
+    detectors : sequence of DriftDetector or of their methods
+        Drift detectors whose alarm makes a change likely (.05 a row) in the chunk that follows; none are needed.
     random_state : int
         Draws which task leaves a full reservoir, and the tasks of meta-steps.
 
@@ -76,6 +79,8 @@ class OnlineMetaLearner(BaseEstimator):
     ----------
     changes_ : list of dict
         ``at`` (row of the stream), ``kind`` ("new", "recall", or "border" where a user said so), ``world``.
+    alarms_ : list of (int, str)
+        Rows at which detectors gave an alarm, and which.
     world_ : int
         Number of the world that holds, in the order in which worlds were met.
     probabilities_ : dict
@@ -123,6 +128,7 @@ class OnlineMetaLearner(BaseEstimator):
         temper: float = 0.75,
         forgetting: Any = "auto",
         meta_steps: int = 300,
+        detectors: Any = (),
         random_state: int = 0,
     ) -> None:
         self.learner = learner
@@ -135,6 +141,7 @@ class OnlineMetaLearner(BaseEstimator):
         self.temper = temper
         self.forgetting = forgetting
         self.meta_steps = meta_steps
+        self.detectors = detectors
         self.random_state = random_state
 
     # --- learning -----------------------------------------------------------------------------------------------
@@ -215,6 +222,11 @@ class OnlineMetaLearner(BaseEstimator):
     def changes_(self) -> list[dict[str, Any]]:
         """Changes that were declared so far."""
         return [asdict(change) for change in self._fitted().changes]
+
+    @property
+    def alarms_(self) -> list[tuple[int, str]]:
+        """Alarms of the detectors so far."""
+        return list(self._fitted().alarms)
 
     @property
     def world_(self) -> int:
@@ -316,7 +328,15 @@ class OnlineMetaLearner(BaseEstimator):
                 raise ValueError(
                     f"forgetting must be 'auto', None or rates above 0 and at most 1, such as (0.99, 0.95), but is {self.forgetting!r}."
                 )
-        return Limits(self.memory, self.rows, self.reservoir, self.forgetting, self.meta_steps, self.random_state)
+        return Limits(
+            self.memory,
+            self.rows,
+            self.reservoir,
+            self.forgetting,
+            self.meta_steps,
+            self.random_state,
+            tuple(DriftDetector(entry) if isinstance(entry, str) else entry for entry in self.detectors),
+        )
 
     def _answer(self, x: Float[np.ndarray, "row feature"], return_std: bool = False) -> Any:
         live = self._known()

@@ -13,19 +13,24 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from sklearn.base import clone
 
-from upstairs.inner.rule import Prediction
+from upstairs.errors import TaskError
+from upstairs.inner.rule import Gaussian, Prediction
 from upstairs.learners.meta import MetaLearner
 from upstairs.learners.seen import Seen
 from upstairs.online.contest import Contest, Declared, Known, Odds, begin, border, mapped, mixed, step, under
+from upstairs.online.detectors import OF_ERRORS, DriftDetector, Watches
 from upstairs.online.following import Following, follow, start_following
 from upstairs.online.growth import Growth
 from upstairs.online.memory import shrunk
 from upstairs.online.mixture_worlds import MixtureWorlds
 from upstairs.online.reading import PlainReader, PriorReader, Reader
 from upstairs.online.stored import contest_restored, contest_stored, following_restored, following_stored
+from upstairs.online.worlds import World
 
 __all__ = ["Limits", "Live", "begin_plain", "begin_prior", "restored_live", "stored_live"]
 
+ALARM = 0.05
+"""Probability a row that the world changes, in the chunk after an alarm."""
 LIGHT = 1e-4
 """Candidates of less weight are not asked for a prediction."""
 
@@ -40,11 +45,16 @@ class Limits:
     forgetting: Any
     meta_steps: int
     seed: int
+    detectors: tuple[DriftDetector, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """All that has been learned of a stream; ``names`` are the keys of its rows, where they came as dictionaries."""
+    """All that has been learned of a stream; ``names`` are the keys of its rows, where they came as dictionaries.
+
+    ``alarms`` are the rows at which detectors gave an alarm, and their names; ``alarmed`` is for how many more rows the last one counts.
+    The detectors themselves (``watches``) are told every row that is learned, and are the one part that changes in place.
+    """
 
     reader: Reader
     contest: Contest
@@ -52,6 +62,9 @@ class Live:
     changes: tuple[Declared, ...] = ()
     growth: Growth | None = None
     names: tuple[str, ...] = ()
+    alarms: tuple[tuple[int, str], ...] = ()
+    alarmed: int = 0
+    watches: Watches | None = None
 
     def with_labels(self, labels: Shaped[np.ndarray, " row"], classes: Any, limits: Limits) -> Live:
         """Labels that have not been met widen what has been learned, where there is no prior."""
@@ -95,12 +108,27 @@ class Live:
 
     def _step(self, x: np.ndarray, y: np.ndarray, odds: Odds, limits: Limits) -> Live:
         reader, held = self.reader, self.contest.held.name
-        contest, found, said = step(self.contest, reader.worlds, x, y, odds)
+        warned = replace(odds, hazard=max(odds.hazard, ALARM)) if self.alarmed and odds.hazard else odds
+        contest, found, said = step(self.contest, reader.worlds, x, y, warned)
         live = replace(self, contest=contest, following=follow(self.following, reader.followers, x, y, said))
+        live = live._watched(self.contest.held.world, x, y, odds.chunk)
         if found is not None:
             live = replace(live, changes=(*live.changes, found))
             live = live._grown(next(entry for entry in contest.known if entry.name == held), limits)
         return replace(live, contest=shrunk(live.contest, live.reader.worlds, limits.memory))
+
+    def _watched(self, held: World, x: np.ndarray, y: np.ndarray, lasts: int) -> Live:
+        """Tell the detectors how the world that held predicted rows; an alarm counts for ``lasts`` rows."""
+        if self.watches is None:
+            return self
+        said = self.reader.worlds.predict(held, x)
+        if isinstance(said, Gaussian):
+            loss = np.minimum(np.abs(y - said.mean[0]) / np.sqrt(said.variance[0]), 4.0) / 4.0
+        else:
+            loss = (said.probability[0].argmax(axis=1) != y).astype(np.float64)
+        found = self.watches.update(x, loss)
+        alarms = (*self.alarms, *((self.contest.rows, name) for name in found))
+        return replace(self, alarms=alarms, alarmed=lasts if found else max(0, self.alarmed - len(y)))
 
     def _grown(self, ended: Known, limits: Limits) -> Live:
         """Let the prior grow by a world that has ended; not for each one where there are many."""
@@ -136,7 +164,9 @@ def begin_prior(learner: Any, limits: Limits) -> Live:
     template = learner.learner() if grows else clone(learner, safe=False)
     reader = PriorReader.of(template, learner, limits.rows, limits.forgetting)
     growth = Growth.of(learner, learner._kept(), limits.meta_steps) if grows else None
-    return Live(reader, begin(reader.worlds), start_following(reader.followers), growth=growth)
+    contest = begin(reader.worlds)
+    watches = _watches(limits, reader, contest)
+    return Live(reader, contest, start_following(reader.followers), growth=growth, watches=watches)
 
 
 def begin_plain(learner: Any, X: Any, y: Any, classes: Any, limits: Limits) -> Live | None:
@@ -144,7 +174,24 @@ def begin_plain(learner: Any, X: Any, y: Any, classes: Any, limits: Limits) -> L
     reader = PlainReader.of(learner, X, y, classes, limits.forgetting)
     if reader.labels is not None and not len(reader.labels):
         return None
-    return Live(reader, begin(reader.worlds), start_following(reader.followers))
+    contest = begin(reader.worlds)
+    return Live(reader, contest, start_following(reader.followers), watches=_watches(limits, reader, contest))
+
+
+def _watches(limits: Limits, reader: Reader, contest: Contest) -> Watches | None:
+    """Detectors for the columns that worlds see.
+
+    Raises
+    ------
+    TaskError
+        For a detector of errors on a regression.
+    """
+    of_errors = [detector.method for detector in limits.detectors if detector.method in OF_ERRORS]
+    if of_errors and reader.classes is None:
+        raise TaskError(
+            f"detectors: {of_errors[0]!r} watches errors of classes; take 'adwin', 'kswin' or 'page-hinkley'."
+        )
+    return Watches(limits.detectors, contest.newborn.x.shape[1]) if limits.detectors else None
 
 
 def stored_live(live: Live) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -152,6 +199,8 @@ def stored_live(live: Live) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     document, arrays = contest_stored(live.contest, live.reader.worlds)
     document["following"], more = following_stored(live.following, live.reader.followers)
     document |= {"changes": [asdict(change) for change in live.changes], "names": list(live.names)}
+    document |= {"alarms": [list(alarm) for alarm in live.alarms], "alarmed": live.alarmed}
+    more |= {} if live.watches is None else live.watches.stored()
     if live.growth is not None:
         seen = live.growth.seen
         document["growth"] = [live.growth.ended, live.growth.waiting, live.growth.chosen]
@@ -185,11 +234,18 @@ def restored_live(learner: Any, document: Mapping[str, Any], arrays: Mapping[str
             ended, waiting, chosen = document["growth"]
             growth = Growth.of(learner, seen, limits.meta_steps)
             growth = replace(growth, ended=ended, waiting=waiting, chosen=chosen)
+    contest = contest_restored(document, arrays, reader.worlds)
+    watches = _watches(limits, reader, contest)
+    if watches is not None:
+        watches.restore(arrays)
     return Live(
         reader,
-        contest_restored(document, arrays, reader.worlds),
+        contest,
         following_restored(document["following"], arrays, start_following(reader.followers), reader.followers),
         tuple(Declared(**change) for change in document["changes"]),
         growth,
         tuple(document["names"]),
+        tuple((at, name) for at, name in document["alarms"]),
+        document["alarmed"],
+        watches,
     )
