@@ -233,6 +233,25 @@ def test_a_growing_prior(place: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "PRIOR is none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("frames", [True, False])
+def test_worlds_that_know_no_prior_are_saved_models_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    X = pd.DataFrame(STREAM.X, columns=list(NAMES))
+    few = up.ForgetfulRegressor(frequencies=4, products=0)
+    online = up.OnlineMetaLearner(few).partial_fit((X if frames else X.to_numpy())[:50], STREAM.y[:50])
+    up.save(online, tmp_path / "m")
+    X.assign(y=STREAM.y)[50:150].to_csv(tmp_path / "s.csv", index=False)
+    words = ["stream", str(tmp_path / "m"), str(tmp_path / "s.csv"), "--target", "y"]
+    monkeypatch.setattr("warnings.filters", [("default", None, Warning, None, 0)])  # as outside of tests
+    assert main([*words, "--predictions", str(tmp_path / "p.csv")]) == 0
+    said = [float(row["prediction"]) for row in rows_of(tmp_path / "p.csv")]
+    np.testing.assert_array_equal(said[:10], online.predict((X if frames else X.to_numpy())[50:60]))
+    assert capsys.readouterr().err.count("note:") <= 1
+
+
 def test_standard_input_in_memory(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,6 +378,8 @@ MISTAKES = {
     "columns missing": (["{}/prior", "{}/blank.csv"], "there is no column 'b'"),
     "nothing to predict from": (["none", "{}/alone.csv"], "no column beside 'y'"),
     "empty": (["none", "{}/empty.csv"], "there is no header"),
+    "no rows": (["none", "{}/head.csv"], "has a header and no rows"),
+    "save is the prior": (["{}/prior", "{}/events.csv", "--save", "{}/prior"], "which would be lost"),
     "twice": (["none", "{}/twice.csv"], "'a' more than once"),
     "semicolons": (["none", "{}/semi.csv"], "separated by ';'"),
     "binary": (["none", "{}/binary.csv"], "not UTF-8"),
@@ -370,7 +391,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_sentence(mistake: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {
-        "text": "a,y\nx,1\n", "blank": "a,y\n1,\n", "alone": "y\n1\n", "empty": "", "twice": "a,a,y\n1,2,3\n",
+        "text": "a,y\nx,1\n", "blank": "a,y\n1,\n", "alone": "y\n1\n", "empty": "", "head": "a,y\n", "twice": "a,a,y\n1,2,3\n",
         "semi": "a;y\n1;2\n", "mixed": "a,y\n1,0\n1,1\n1,x\n",
     }  # fmt: skip
     for name, text in files.items():

@@ -72,7 +72,7 @@ def stream(
     from upstairs.cli.common import check_out, say, show, split_names
     from upstairs.cli.stream_rows import opened
     from upstairs.cli.stream_run import saved
-    from upstairs.errors import UpstairsError
+    from upstairs.errors import TaskError, UpstairsError
 
     if save is not None:
         check_out(save, "--save")
@@ -83,6 +83,8 @@ def stream(
         if path is not None and not path.resolve().parent.is_dir():
             raise ValueError(f"{option} '{path}' lies in a folder that does not exist; make it first.")
     model, run = _begun(prior, grow)
+    if save is not None and run is None and Path(prior).is_dir() and save.resolve() == Path(prior).resolve():
+        raise ValueError(f"--save '{save}' is the folder of PRIOR, which would be lost; name another one.")
     trouble: BaseException | None = None
     with opened(source) as table:
         run = _ready(run, model, table, source, target, kind and kind.value, split_names(drop, table.columns))
@@ -97,6 +99,8 @@ def stream(
     if stop.torn:
         say("Stopped in the middle of learning, so that nothing more is saved.")
         raise KeyboardInterrupt
+    if run.summary is None and trouble is None and not stop.asked:
+        raise TaskError(f"{table.name} has a header and no rows; there is nothing to follow.")
     talk = say if predictions == "-" else show
     if run.summary is not None:
         from upstairs.report.stream_page import verdict
@@ -256,9 +260,10 @@ def _follow(table: Any, write: Any, stop: _Stop, chunk: int, delay: int, limit: 
 
     from upstairs.cli.common import working
     from upstairs.cli.stream_run import follow, saved
+    from upstairs.outer.threads import threads_for
 
     last, first = time.monotonic(), stop.last.rows
-    with working(f"Following {table.name}") as progress:
+    with threads_for(chunk), working(f"Following {table.name}") as progress, _said_once():
         while not stop.asked:
             left = chunk if limit is None else min(chunk, limit - stop.last.rows + first)
             stop.waiting = True
@@ -275,6 +280,24 @@ def _follow(table: Any, write: Any, stop: _Stop, chunk: int, delay: int, limit: 
             if save is not None and time.monotonic() - last > SAVE_EVERY:
                 saved(run, save)
                 last = time.monotonic()
+
+
+@contextlib.contextmanager
+def _said_once() -> Iterator[None]:
+    """Let a note of the library be said once, and not with every piece."""
+    import warnings
+
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def first(message: Any, *given: Any, **named: Any) -> None:
+            if str(message) not in said:
+                said.add(str(message))
+                show(message, *given, **named)
+
+        warnings.showwarning = first
+        yield
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class Features:
         """Take the columns of a prior; of one that was learned on arrays, all columns but the target, in their order."""
         free = [name for name in there if name != target and name not in drop]
         if not spec["named"]:
-            return cls._counted(free, len(spec["columns"]))
+            return cls._counted(free, len(spec["columns"]), "array")
         names = [column["name"] for column in spec["columns"]]
         raise_together("The stream", check_columns(there, prior=names))
         known = {column["name"]: column["categories"] for column in spec["columns"] if column["kind"] == "category"}
@@ -59,17 +59,17 @@ class Features:
             raise_together("The stream", check_columns(there, prior=[str(name) for name in names]))
             return cls(tuple(str(name) for name in names), {}, "frame")
         if hasattr(model, "n_features_in_"):
-            return cls._counted(free, model.n_features_in_)
+            return cls._counted(free, model.n_features_in_, "frame" if hasattr(type(model), "world_") else "array")
         return cls(tuple(free), {}, "frame")
 
     @classmethod
-    def _counted(cls, free: Sequence[str], count: int) -> Features:
+    def _counted(cls, free: Sequence[str], count: int, form: Literal["frame", "array"]) -> Features:
         if len(free) != count:
             raise TaskError(
                 f"The stream has {len(free)} columns beside the target ({listed(free, 8)}), but the learner knows {count} without "
                 "names; leave others out with --drop."
             )
-        return cls(tuple(free), {}, "array")
+        return cls(tuple(free), {}, form)
 
     def read(self, cells: Mapping[str, Sequence[Any]], first: int) -> Any:
         """Rows as the learner takes them.

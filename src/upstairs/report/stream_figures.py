@@ -51,7 +51,8 @@ def plot_stream(
 ) -> Axes:
     """Draw rolling accuracy or mean squared error of learners, and changes.
 
-    A curve begins after a third of the rows that its mean is over: fewer say nothing. Errors that differ by more than thirty times stand on a logarithmic scale.
+    A curve begins after a third of the rows that its mean is over: fewer say nothing. Errors that differ by more than thirty times
+    stand on a logarithmic scale.
 
     Parameters
     ----------
