@@ -63,11 +63,15 @@ def test_errors_far_apart_stand_on_a_logarithmic_scale() -> None:
 def test_every_world_has_its_own_line() -> None:
     ax = plot_worlds(np.repeat([4, 7, 4], [10, 20, 30]))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["4", "7"]
-    bars = [(bar.get_x(), bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in ax.patches]
-    assert bars == [(0, 10, 0.0), (10, 20, 1.0), (30, 30, 0.0)]
+    boxes = [path.get_extents().bounds for path in ax.collections[0].get_paths()]
+    assert [(left, width, low + height / 2) for left, low, width, height in boxes] == [
+        (0, 10, 0),
+        (10, 20, 1),
+        (30, 30, 0),
+    ]
     many = plot_worlds(np.repeat(np.arange(100), 3))
     assert len(many.get_yticks()) <= 12
-    assert len(many.patches) == 100
+    assert len(many.collections[0].get_paths()) == 100
 
 
 def test_two_pictures_on_one_scale() -> None:

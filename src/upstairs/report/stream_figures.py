@@ -7,6 +7,7 @@ apart), changes by their marks, and worlds by the line that they are drawn on, s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,24 +135,20 @@ def plot_worlds(world: StreamSummary | Int[np.ndarray, " row"], *, ax: Axes | No
     'world'
     """
     ax = axes(ax, (6.0, 1.2))
+    from matplotlib.collections import PolyCollection
+
     if isinstance(world, StreamSummary):
         held, width, end = world.world[: world.bins], world.width, world.rows
     else:
         held, width, end = np.asarray(world), 1, len(world)
     borders = np.concatenate([[0], np.flatnonzero(np.diff(held)) + 1, [len(held)]])
     found = [number for number in np.unique(held).tolist() if number != NO_WORLD]
-    for first, last in zip(borders[:-1].tolist(), borders[1:].tolist(), strict=True):
+    boxes = []
+    for first, last in pairwise(borders.tolist()):
         if first < last and held[first] != NO_WORLD:
-            left, right = first * width, min(last * width, end)
-            ax.barh(
-                found.index(int(held[first])),
-                right - left,
-                left=left,
-                height=0.6,
-                color="#56b4e9",
-                edgecolor="#000000",
-                lw=0.5,
-            )
+            place, left, right = found.index(int(held[first])), first * width, min(last * width, end)
+            boxes.append([(left, place - 0.3), (right, place - 0.3), (right, place + 0.3), (left, place + 0.3)])
+    ax.add_collection(PolyCollection(boxes, facecolors="#56b4e9", edgecolors="#000000", linewidths=0.5))
     shown = found if len(found) <= 12 else found[:: -(-len(found) // 12)]
     ax.set_yticks([found.index(number) for number in shown], [str(number) for number in shown])
     ax.set_ylim(len(found) - 0.4, -0.6)
