@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import upstairs as up
-from upstairs.online.detection import detection
+from upstairs.online.detection import judge_changes
 from upstairs.online.metrics import rows_back
 from upstairs.tasks import Task, TaskSet
 
@@ -89,7 +89,7 @@ def recurring(meta: Any, family: Any, seeds: int) -> list[str]:
         for name, values in errors.items():
             curves.setdefault(name, []).append(values[WORLDS:])
         borders = np.arange(1, len(turns)) * LENGTH
-        held = detection(borders, [change["at"] for change in online.changes_], len(y))
+        held = judge_changes(borders, [change["at"] for change in online.changes_], len(y))
         found, missed, extra = found + held.found, missed + held.missed, extra + held.false_alarms
         delays += held.delay[np.isfinite(held.delay)].tolist()
     mean = {name: np.concatenate(values).mean(axis=0) for name, values in curves.items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from upstairs import evaluate as evaluate_module
-    from upstairs import optim, tasks
+    from upstairs import online, optim, tasks
     from upstairs.errors import (
         ApproximationWarning,
         FamiliarityWarning,
@@ -86,7 +86,7 @@ _PLACES = {
     "save": "upstairs.learners.registry",
 }
 
-__all__ = [*_PLACES, "__version__", "optim", "tasks", "testing"]
+__all__ = [*_PLACES, "__version__", "online", "optim", "tasks", "testing"]
 
 
 def __getattr__(name: str) -> Any:
@@ -94,7 +94,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_PLACES[name]), name)
         globals()[name] = value
         return value
-    if name in ("optim", "tasks", "testing"):
+    if name in ("online", "optim", "tasks", "testing"):
         return importlib.import_module(f"upstairs.{name}")
     if name == "__version__":
         from importlib.metadata import version

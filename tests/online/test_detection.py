@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from upstairs.errors import TaskError
-from upstairs.online.detection import declared_rows, detection
+from upstairs.online.detection import declared_rows, judge_changes
 from upstairs.online.stream import StreamResult
 
 
@@ -15,7 +15,7 @@ def result(chunk: list[int], missing: tuple[int, ...] = ()) -> StreamResult:
 
 
 def test_every_change_found_at_once() -> None:
-    held = detection([100, 200], [110, 205], 300)
+    held = judge_changes([100, 200], [110, 205], 300)
     assert held.delay.tolist() == [10.0, 5.0]
     assert (held.found, held.missed, held.false_alarms) == (2, 0, 0)
     assert held.stationary_rows == 285
@@ -24,39 +24,39 @@ def test_every_change_found_at_once() -> None:
 
 def test_an_alarm_at_the_row_of_a_change_came_before_it() -> None:
     """With 100 rows, 0 to 99, nothing of the new world had come."""
-    held = detection([100], [100], 200)
+    held = judge_changes([100], [100], 200)
     assert (held.missed, held.false_alarms, held.stationary_rows) == (1, 1, 100)
     assert held.false_alarm_rate == 100.0
 
 
 def test_further_alarms_are_false_and_the_next_change_ends_the_search() -> None:
-    held = detection([100, 200], [50, 120, 130, 150, 260], 300)
+    held = judge_changes([100, 200], [50, 120, 130, 150, 260], 300)
     assert held.delay.tolist() == [20.0, 60.0]
     assert held.false_alarms == 3
     assert held.stationary_rows == 300 - 20 - 60
-    late = detection([100, 200], [201], 300)
+    late = judge_changes([100, 200], [201], 300)
     np.testing.assert_array_equal(late.delay, [np.nan, 1.0])
     assert late.stationary_rows == 300 - 100 - 1
 
 
 def test_too_late_is_missed_and_false() -> None:
-    held = detection([100], [160], 200, within=50)
+    held = judge_changes([100], [160], 200, within=50)
     assert (held.missed, held.false_alarms, held.stationary_rows) == (1, 1, 150)
-    assert detection([100], [150], 200, within=50).delay.tolist() == [50.0]
+    assert judge_changes([100], [150], 200, within=50).delay.tolist() == [50.0]
 
 
 def test_alarms_while_a_change_goes_on_are_not_false() -> None:
     found = [110, 130, 150, 151]
-    assert detection([100], found, 200).false_alarms == 3
-    held = detection([100], found, 200, widths=[50])
+    assert judge_changes([100], found, 200).false_alarms == 3
+    held = judge_changes([100], found, 200, widths=[50])
     assert (held.delay.tolist(), held.false_alarms, held.stationary_rows) == ([10.0], 1, 150)
-    assert detection([100], [140], 200, widths=[50], within=10).delay.tolist() == [40.0]
+    assert judge_changes([100], [140], 200, widths=[50], within=10).delay.tolist() == [40.0]
 
 
 def test_a_stream_of_one_world() -> None:
-    held = detection([], [10, 500], 20_000)
+    held = judge_changes([], [10, 500], 20_000)
     assert (held.found, held.missed, held.false_alarms, held.false_alarm_rate) == (0, 0, 2, 1.0)
-    assert np.isnan(detection([0], [], 10).false_alarm_rate)
+    assert np.isnan(judge_changes([0], [], 10).false_alarm_rate)
 
 
 def test_rows_that_were_learned_become_rows_that_came() -> None:
@@ -81,11 +81,11 @@ def test_rows_that_were_learned_become_rows_that_came() -> None:
 )
 def test_rows_outside_are_refused(arguments, said: str) -> None:
     with pytest.raises(TaskError, match=said):
-        detection(*arguments)
+        judge_changes(*arguments)
 
 
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(TaskError, match="within=0"):
-        detection([10], [], 100, within=0)
+        judge_changes([10], [], 100, within=0)
     with pytest.raises(TaskError, match=r"widths=\[1, 2\]"):
-        detection([10], [], 100, widths=[1, 2])
+        judge_changes([10], [], 100, widths=[1, 2])

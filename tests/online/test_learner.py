@@ -280,6 +280,8 @@ def test_without_a_prior_classes_come_and_targets_have_any_scale():
     regression = OnlineMetaLearner(up.ForgetfulRegressor(frequencies=5), chunk=4)
     holes = np.where(np.arange(120) % 7 == 0, np.nan, 1000.0 + 100.0 * x[:, 0])
     regression.partial_fit(frame, holes)
+    assert regression.feature_names_in_.tolist() == ["p", "q"]
+    assert not hasattr(model, "feature_names_in_")
     mean, std = regression.predict(frame, return_std=True)
     assert np.abs(mean - 1000.0 - 100.0 * x[:, 0]).mean() < 20.0
     assert (std < 60.0).all()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pathlib
 import sys
 
 import numpy as np
@@ -9,8 +10,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import SGDClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from upstairs.errors import MissingExtraError, PriorMismatchError, TaskError
-from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor, from_arrays, to_arrays
+import upstairs as up
+from upstairs.errors import MissingExtraError, PriorMismatchError, StorageError, TaskError
+from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor
 from upstairs.online.stream import chunks, prequential
 
 FEW = {"frequencies": 8, "forgetting": (1.0, 0.97)}
@@ -139,25 +141,36 @@ def test_missing_cells_count_as_the_mean_and_a_constant_stream_is_fine() -> None
 
 
 @pytest.mark.parametrize("kind", [ForgetfulClassifier, ForgetfulRegressor])
-def test_a_stop_at_any_row_changes_nothing(kind: type) -> None:
+def test_a_stop_at_any_row_changes_nothing(kind: type, tmp_path: pathlib.Path) -> None:
     x, label = _rows()
     y = label if kind is ForgetfulClassifier else x[:, 0] * 2.0
     whole, first = kind(**FEW), kind(**FEW)
     for row in range(30):
         whole.learn_one({"a": x[row, 0], "b": x[row, 1]}, y[row])
         if row == 15:
-            first = from_arrays(kind(**FEW), {k: v.copy() for k, v in to_arrays(first).items()})
+            up.save(first, tmp_path / "half")
+            first = up.load(tmp_path / "half")
         first.learn_one({"a": x[row, 0], "b": x[row, 1]}, y[row])
     assert whole.predict_one({"a": 0.3, "b": 1.0}) == first.predict_one({"a": 0.3, "b": 1.0})
     assert first.rows_seen_ == 30
     frame = pd.DataFrame(x, columns=["a", "b"])
     named = kind(**FEW).partial_fit(frame, y)
-    np.testing.assert_array_equal(from_arrays(kind(**FEW), to_arrays(named)).predict(frame), named.predict(frame))
-    with pytest.raises(PriorMismatchError, match="give the model the settings"):
-        from_arrays(kind(frequencies=9), to_arrays(whole))
-    other = ForgetfulRegressor if kind is ForgetfulClassifier else ForgetfulClassifier
-    with pytest.raises(PriorMismatchError, match="make the other estimator"):
-        from_arrays(other(**FEW), to_arrays(whole))
+    up.save(named, tmp_path / "named")
+    again = up.load(tmp_path / "named")
+    np.testing.assert_array_equal(again.predict(frame), named.predict(frame))
+    assert list(again.feature_names_in_) == ["a", "b"]
+    assert again.get_params() == named.get_params()
+    with pytest.raises(StorageError, match="not fitted"):
+        up.save(kind(**FEW), tmp_path / "nothing")
+
+
+def test_numbers_as_labels_with_gaps() -> None:
+    x, _ = _rows(30)
+    y = (x[:, 0] > 0).astype(int).astype(object)
+    y[::4] = None
+    model = ForgetfulClassifier(**FEW).partial_fit(x, y)
+    assert model.classes_.tolist() == [0, 1]
+    assert model.classes_.dtype.kind == "i"
 
 
 def test_errors_name_argument_and_value(monkeypatch: pytest.MonkeyPatch) -> None:

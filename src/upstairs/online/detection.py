@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from upstairs.errors import TaskError
 
-__all__ = ["Detection", "declared_rows", "detection", "rows_in_order"]
+__all__ = ["Detection", "declared_rows", "judge_changes", "rows_in_order"]
 
 
 @final
@@ -97,7 +97,7 @@ def declared_rows(result: Any, found: Sequence[int], delay: int = 0) -> Int[np.n
     return last + 1 + late
 
 
-def detection(
+def judge_changes(
     true: Sequence[int] | Int[np.ndarray, " change"],
     found: Sequence[int] | Int[np.ndarray, " found"],
     rows: int,
@@ -128,7 +128,7 @@ def detection(
 
     Examples
     --------
-    >>> held = detection(true=[100, 200], found=[50, 110, 130], rows=300, within=50)
+    >>> held = judge_changes(true=[100, 200], found=[50, 110, 130], rows=300, within=50)
     >>> held.delay.tolist(), held.missed, held.false_alarms, held.stationary_rows
     ([10.0, nan], 1, 2, 240)
     """

@@ -17,7 +17,7 @@ from upstairs.inner.forgetful_mixture import ForgetfulMixture
 from upstairs.inner.rule import Categorical, Gaussian
 from upstairs.learners.rows import checked_targets
 
-__all__ = ["ForgetfulClassifier", "ForgetfulRegressor", "from_arrays", "row_of", "to_arrays"]
+__all__ = ["ForgetfulClassifier", "ForgetfulRegressor", "row_of"]
 
 AnyForgetful = TypeVar("AnyForgetful", bound="_Forgetful")
 
@@ -115,6 +115,26 @@ class _Forgetful(BaseEstimator, abc.ABC):
             self._state = mixture.learn(self._params, self._state, x[piece], y[piece])
         self.rows_seen_ += len(y)
 
+    def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Everything learned, as JSON values and arrays, for `upstairs.save`; going on gives the same predictions, bit by bit."""
+        names = {name: list(getattr(self, name)) for name in ("_names", "feature_names_in_") if hasattr(self, name)}
+        document = {"rows_seen": self.rows_seen_, "columns": self.n_features_in_, "names": names}
+        arrays = {f"params/{name}": value for name, value in self._params.items()}
+        return document, arrays | {f"state/{name}": value for name, value in self._state.items()}
+
+    def _restore(self, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Undo `_stored`."""
+        self.rows_seen_, self.n_features_in_ = document["rows_seen"], document["columns"]
+        names = document["names"]
+        if "_names" in names:
+            self._names = list(names["_names"])
+        if "feature_names_in_" in names:
+            self.feature_names_in_ = np.array(names["feature_names_in_"], dtype=object)
+        self._params, self._state = (
+            {name[len(kind) :]: value for name, value in arrays.items() if name.startswith(kind)}
+            for kind in ("params/", "state/")
+        )
+
     def _columns(self, X: Any, *, reset: bool) -> Float[np.ndarray, "row feature"]:
         found: np.ndarray = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
         return found
@@ -126,7 +146,7 @@ class _Forgetful(BaseEstimator, abc.ABC):
         if y is not None and y.ndim == 1 and len(y) == len(x) and y.dtype.kind in "fO":
             known = np.array([value is not None and value == value for value in y], dtype=bool)
             if known.any() and not known.all():
-                y = y[known]
+                y = np.array(y[known].tolist())
                 x = x[known]
             elif not known.any():
                 return x[:0], np.zeros(0)
@@ -348,57 +368,3 @@ def row_of(x: Mapping[str, Any], names: Sequence[str]) -> Float[np.ndarray, "one
             f"x has the key {unknown[0]!r}, which is no column of this stream; drop it, or start a new stream."
         )
     return np.array([[float(np.nan if x.get(name) is None else x[name]) for name in names]])
-
-
-def to_arrays(model: ForgetfulClassifier | ForgetfulRegressor) -> dict[str, np.ndarray]:
-    """All that a model has learned, as named arrays; going on from them gives the same predictions, bit by bit.
-
-    Examples
-    --------
-    >>> model = ForgetfulRegressor().partial_fit([[0.0], [1.0]], [0.0, 1.0])
-    >>> again = from_arrays(ForgetfulRegressor(), to_arrays(model))
-    >>> bool(again.predict([[3.0]])[0] == model.predict([[3.0]])[0])
-    True
-    """
-    check_is_fitted(model)
-    arrays = {f"params/{name}": value for name, value in model._params.items()}
-    arrays |= {f"state/{name}": value for name, value in model._state.items()}
-    arrays["rows_seen"] = np.array(model.rows_seen_)
-    for key, name in (("classes", "classes_"), ("names", "_names"), ("columns", "feature_names_in_")):
-        if hasattr(model, name):
-            value = np.asarray(getattr(model, name))
-            arrays[key] = value.astype(str) if value.dtype == object else value
-    return arrays
-
-
-def from_arrays(
-    model: ForgetfulClassifier | ForgetfulRegressor, arrays: Mapping[str, np.ndarray]
-) -> ForgetfulClassifier | ForgetfulRegressor:
-    """Put what `to_arrays` gave into a model with the same settings, and return it.
-
-    Raises
-    ------
-    PriorMismatchError
-        If the arrays are those of other settings, or of the other kind of model.
-    """
-    if isinstance(model, ForgetfulClassifier) != ("classes" in arrays):
-        raise PriorMismatchError(f"arrays are not those of a {type(model).__name__}; make the other estimator.")
-    model._forget_all()
-    if isinstance(model, ForgetfulClassifier):
-        model.classes_ = arrays["classes"]
-    if "names" in arrays:
-        model._names = arrays["names"].tolist()
-    if "columns" in arrays:
-        model.feature_names_in_ = arrays["columns"].astype(object)
-    model._begin(len(arrays["params/frequency"]))
-    for name, blank in model._state.items():
-        found = arrays[f"state/{name}"].shape
-        if found != blank.shape:
-            raise PriorMismatchError(
-                f"arrays['state/{name}'] has the shape {found}, but the settings of the model need {blank.shape}; give the "
-                "model the settings it was saved with."
-            )
-    model.rows_seen_ = int(arrays["rows_seen"])
-    model._params = {name: np.array(arrays[f"params/{name}"]) for name in model._params}
-    model._state = {name: np.array(arrays[f"state/{name}"]) for name in model._state}
-    return model

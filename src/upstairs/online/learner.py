@@ -266,6 +266,14 @@ class OnlineMetaLearner(BaseEstimator):
         return self._known().reader.columns
 
     @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Names of the columns, where they have any."""
+        names = self._known().reader.names
+        if not names:
+            raise AttributeError("The columns of this OnlineMetaLearner have no names.")
+        return np.array(names, dtype=object)
+
+    @property
     def classes_(self) -> np.ndarray:
         """Labels, sorted."""
         classes = self._known().reader.classes

@@ -42,6 +42,11 @@ class Reader(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns; empty where they have none."""
+
+    @property
+    @abc.abstractmethod
     def classes(self) -> np.ndarray | None:
         """Labels, sorted; None for a regression."""
 
@@ -120,6 +125,11 @@ class PriorReader(Reader):
         return len(self._encoder.columns)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the prior."""
+        return self._encoder.names if self._encoder.named else ()
+
+    @property
     def classes(self) -> np.ndarray | None:
         """Labels of the prior."""
         return self.template.classes_ if self.worlds.situation.ways else None
@@ -160,7 +170,7 @@ class PriorReader(Reader):
         self, x: Mapping[str, Any], names: tuple[str, ...]
     ) -> tuple[Float[np.ndarray, "one feature"], tuple[str, ...]]:
         """Encode a row by the names of the prior, or where it has none by those of the first row, in its order."""
-        names = (self._encoder.names if self._encoder.named else names) or tuple(x)
+        names = self.names or names or tuple(x)
         odd = sorted(set(names) ^ set(x))
         if odd:
             said = "lacks" if odd[0] in names else "has an unknown"
@@ -237,6 +247,11 @@ class PlainReader(Reader):
         return int(self.model.n_features_in_)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the first rows."""
+        return tuple(getattr(self.model, "feature_names_in_", ()))
+
+    @property
     def classes(self) -> np.ndarray | None:
         """Labels that have come, or were announced."""
         return self.labels
@@ -263,5 +278,5 @@ class PlainReader(Reader):
         self, x: Mapping[str, Any], names: tuple[str, ...]
     ) -> tuple[Float[np.ndarray, "one feature"], tuple[str, ...]]:
         """Encode a row by the names of the first one; a missing key is a missing cell."""
-        names = tuple(getattr(self.model, "feature_names_in_", names)) or tuple(x)
+        names = self.names or names or tuple(x)
         return row_of(x, names), names

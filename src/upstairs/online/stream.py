@@ -21,6 +21,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 
 from upstairs.errors import MissingExtraError, TaskError
+from upstairs.outer.threads import threads_for
 
 __all__ = ["StreamResult", "chunks", "prequential"]
 
@@ -152,20 +153,21 @@ def prequential(learner: Any, stream: Iterable[tuple[Any, Any]], delay: int = 0)
     late: deque[tuple[Any, Any]] = deque()
     said, truth, losses, numbers, spent = [], [], [], [], 0.0
     classifies = hasattr(learner, "predict_proba") or (hasattr(learner, "__sklearn_tags__") and is_classifier(learner))
-    for number, (X, y) in enumerate(stream):
-        begun = time.perf_counter()
-        guess: Any = None
-        with suppress(NotFittedError):
-            guess = np.asarray(learner.predict(X))
-        late.append((X, y))
-        if len(late) > delay:
-            learner.partial_fit(*late.popleft())
-        spent += time.perf_counter() - begun
-        y = np.asarray(y)
-        said.append(np.full(len(y), None, dtype=object) if guess is None else guess.astype(object))
-        truth.append(y)
-        losses.append(_loss(guess, y, classifies))
-        numbers.append(np.full(len(y), number))
+    with threads_for(1):  # chunks are small
+        for number, (X, y) in enumerate(stream):
+            begun = time.perf_counter()
+            guess: Any = None
+            with suppress(NotFittedError):
+                guess = np.asarray(learner.predict(X))
+            late.append((X, y))
+            if len(late) > delay:
+                learner.partial_fit(*late.popleft())
+            spent += time.perf_counter() - begun
+            y = np.asarray(y)
+            said.append(np.full(len(y), None, dtype=object) if guess is None else guess.astype(object))
+            truth.append(y)
+            losses.append(_loss(guess, y, classifies))
+            numbers.append(np.full(len(y), number))
     if not truth or not sum(map(len, truth)):
         raise TaskError("stream has no rows; give at least one chunk (X, y).")
     predicted = np.concatenate(said)

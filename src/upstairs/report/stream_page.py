@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from upstairs.errors import MissingExtraError
-from upstairs.online.detection import detection
+from upstairs.online.detection import judge_changes
 from upstairs.online.summary import StreamSummary
 from upstairs.report import page as parts
 from upstairs.report.stream_figures import stream_figure
@@ -109,7 +109,7 @@ def verdict(
     if summary.worlds or changes:
         said.append(_changed(kinds, [change["world"] for change in changes if change["kind"] == "recall"]))
     if true is not None:
-        held = detection(true, sorted(int(change["at"]) for change in changes), summary.rows)
+        held = judge_changes(true, sorted(int(change["at"]) for change in changes), summary.rows)
         late = f"; half of them within {np.nanmedian(held.delay):,.0f} rows" if held.found else ""
         said.append(
             f"Of {_many(len(held.delay), 'true change')} {held.found:,} {'was' if held.found == 1 else 'were'} found{late}. "
@@ -175,7 +175,7 @@ def _changes(
     headers, late = ["row", "what", "world", "rows"], {}
     if true is not None:
         headers.append("rows late")
-        held = detection(true, [int(change["at"]) for change in changes], summary.rows)
+        held = judge_changes(true, [int(change["at"]) for change in changes], summary.rows)
         late = {
             int(start + delay): f"{delay:.0f}" for start, delay in zip(true, held.delay, strict=True) if delay == delay
         }
