@@ -103,6 +103,11 @@ class AdaptationRule(abc.ABC):
         return False
 
     @property
+    def one_by_one(self) -> bool:
+        """Whether a task beside others costs what it costs alone, so that filling a batch up costs more than it saves."""
+        return False
+
+    @property
     def updates(self) -> bool:
         """Whether `update` is offered."""
         return type(self).update is not AdaptationRule.update

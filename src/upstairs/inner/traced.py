@@ -205,6 +205,11 @@ class Traced(AdaptationRule):
         """Whether padding is cheap: not for images, and not where rows look at each other."""
         return not (self.rule.sequential or self.rule.grows or len(self.spec.inputs) > 1)
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a task is much work: batches are filled up to few sizes."""
+        return not self.compiles
+
     def adapt(self, params: Params, support: Rows) -> State:
         """Learn every task of the batch.
 

@@ -12,13 +12,10 @@ from jaxtyping import Float, Shaped
 from upstairs.inner.rule import AdaptationRule, Params, PlainRule, Prediction, Rows, State
 from upstairs.learners.guard import decide
 from upstairs.outer.calibrate import percentile
-from upstairs.tasks.batches import bucket, pad
+from upstairs.tasks.batches import BATCH_CELLS, bucket, pad
 from upstairs.tasks.encoder import Encoder
 
 __all__ = ["Adapted", "Situation", "adapt_all", "more_rows", "predict_rows"]
-
-BATCH_CELLS = 4_000_000
-"""Numbers (task x row x feature) in one batch at most; more tasks go into further batches."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from upstairs.inner.rule import AdaptationRule, Gaussian, Params, PlainRule, Prediction, Rows, log_density
+from upstairs.inner.rule import AdaptationRule, Categorical, Gaussian, Params, PlainRule, Prediction, Rows, log_density
 from upstairs.outer.calibrate import interpolate
-from upstairs.tasks.batches import pad
+from upstairs.tasks.batches import BATCH_CELLS, pad
 
 __all__ = ["Verdict", "decide"]
 
@@ -87,20 +87,45 @@ def _difference(
     fold = np.empty(len(y), dtype=np.int64)
     fold[np.lexsort([*x.T, y])] = mixed % min(len(y), FOLDS)  # by content, so that the order of rows does not matter
     found: list[tuple[Prediction, Prediction, np.ndarray]] = []
+    alike: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     for number in range(fold.max() + 1):
         inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         if ways:
             inside = inside[np.isin(y[inside], y[outside])]
             if len(inside) == 0 or len(np.unique(y[outside])) < 2:
                 continue
-        rest = Rows(*pad([(x[outside], y[outside])], len(outside)))
-        own = plain.own_params(x[outside], y[outside], ways)
-        pair: tuple[tuple[AdaptationRule, Params], ...] = ((rule, params), (plain, own))
-        with_prior, without = (way.predict(p, way.adapt(p, rest), x[inside][None]) for way, p in pair)
-        found.append((with_prior, without, y[inside][None]))
+        alike.setdefault((len(outside), int(y[outside].max()) if ways else 0), []).append((inside, outside))
+    for (size, _), folds in alike.items():
+        most = 1 if rule.one_by_one else max(1, BATCH_CELLS // max(1, size * x.shape[1]))
+        for start in range(0, len(folds), most):
+            part = folds[start : start + most]
+            for with_prior, (inside, outside) in zip(_with_prior(rule, params, x, y, part), part, strict=True):
+                own = plain.own_params(x[outside], y[outside], ways)
+                state = plain.adapt(own, Rows(*pad([(x[outside], y[outside])], size)))
+                found.append((with_prior, plain.predict(own, state, x[inside][None]), y[inside][None]))
     if found and isinstance(found[0][0], Gaussian):
         return _nearer(found)
     return sum(float((log_density(one, target) - log_density(other, target)).sum()) for one, other, target in found)
+
+
+def _with_prior(
+    rule: AdaptationRule,
+    params: Params,
+    x: Float[np.ndarray, "row feature"],
+    y: np.ndarray,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> Iterator[Prediction]:
+    """Predict the rows inside each fold from the equally many outside of it, all folds in one batch."""
+    query, support = (
+        Rows(*pad([(x[rows], y[rows]) for rows in side], max(map(len, side)))) for side in zip(*folds, strict=True)
+    )
+    predicted = rule.predict_real(params, rule.adapt(params, support), query)
+    for number, (inside, _) in enumerate(folds):
+        own = slice(number, number + 1), slice(len(inside))
+        if isinstance(predicted, Gaussian):
+            yield Gaussian(predicted.mean[own], predicted.variance[own])
+        else:
+            yield Categorical(predicted.probability[own])
 
 
 def _nearer(found: Sequence[tuple[Prediction, Prediction, np.ndarray]]) -> float:

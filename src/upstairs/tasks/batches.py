@@ -12,7 +12,10 @@ from upstairs.errors import PriorMismatchError
 from upstairs.tasks.table import Table
 from upstairs.tasks.task import Task
 
-__all__ = ["FlatRows", "bucket", "concatenate_columns", "flatten", "pad"]
+__all__ = ["BATCH_CELLS", "FlatRows", "bucket", "concatenate_columns", "flatten", "pad"]
+
+BATCH_CELLS = 4_000_000
+"""Numbers (task x row x feature) in one batch at most; more tasks go into further batches."""
 
 
 @dataclass(frozen=True, slots=True)
