@@ -14,44 +14,17 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from patient import LEVELS, Patient, tasks
 from scipy.stats import loguniform, randint, uniform
-from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.svm import LinearSVC
 
 import upstairs as up
 from upstairs.learners.search import HAND_OVER
-from upstairs.tasks import Task, TaskSet
-
-SLOW = 0.04
-
-
-class Patient(RegressorMixin, BaseEstimator):
-    """Predicts ``level`` after a while; ``level=9`` takes for ever, and ``level=8`` breaks."""
-
-    def __init__(self, level: float = 0.0, wait: float = SLOW) -> None:
-        self.level = level
-        self.wait = wait
-
-    def fit(self, X, y):
-        if self.level == 8.0:
-            raise ValueError("eight is too much")
-        time.sleep(60 if self.level == 9.0 else self.wait)
-        return self
-
-    def predict(self, X):
-        return np.full(len(X), self.level)
-
-
-def tasks(count: int, seed: int = 0, rows: int = 24) -> TaskSet:
-    rng = np.random.default_rng(seed)
-    return TaskSet([Task(rng.normal(size=(rows, 2)), rng.normal(size=rows), f"s{seed}-{n}") for n in range(count)])
+from upstairs.tasks import Task
 
 
 def lines(path: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()[1:]]
-
-
-LEVELS = [{"level": level} for level in (0.1, 0.2, 0.3)]
 
 
 def test_a_second_call_makes_no_trial_again(tmp_path):
@@ -74,7 +47,8 @@ def test_a_second_call_makes_no_trial_again(tmp_path):
 
 PROGRAM = """
 import sys
-from test_tuner import LEVELS, Patient, tasks, up
+import upstairs as up
+from patient import LEVELS, Patient, tasks
 up.MetaTuner(Patient(), LEVELS, cv=2, checkpoint=sys.argv[1], n_jobs=2).meta_fit(tasks(6))
 """
 
