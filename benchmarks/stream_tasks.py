@@ -59,10 +59,10 @@ def run(family: str, seed: int) -> tuple[dict[str, np.ndarray], float]:
     tasks = [tasks[number] for number in order if len(tasks[number]) > FIRST]
     start, rest = TaskSet(tasks[:START]), tasks[START:]
     y = np.concatenate([task.y for task in start])
-    meta = up.MetaNeuralNetwork(method="bayesian-linear", net=None, prior_mean="linear", shots=(1, 10)).meta_fit(start)
+    meta = up.MetaNeuralNetwork(method="bayesian-linear", net=None, shots=(1, 10)).meta_fit(start)
     encoder = Encoder.from_spec(meta.prior_.settings["encoder"])
     learners: dict[str, Any] = {
-        "OnlineMetaLearner": up.OnlineMetaLearner(meta, memory=1),
+        "OnlineMetaLearner": up.OnlineMetaLearner(meta, memory=1, reservoir=len(tasks)),
         "prior stays": up.OnlineMetaLearner(meta.learner(), memory=1),
     }
     pooled = Pooled(encoder)

@@ -2,8 +2,8 @@
 
 The prior is that which all tasks in the reservoir together recommend [1]_, the tasks that it was first learned on among them:
 what is learned in closed form (weights of linear models, leaves of trees, costs of machines) is learned anew; what was decided at
-the start (encoding, splits, pooled prediction) stays, but for what may differ between tasks, which is chosen again whenever the
-tasks have doubled: a few tasks can hardly tell. A prior that is trained by gradients takes some more steps on the reservoir. When the
+the start (encoding, splits) stays, but for what may differ between tasks and for a pooled prediction, which are chosen again whenever
+the tasks have doubled: a few tasks can hardly tell. A prior that is trained by gradients takes some more steps on the reservoir. When the
 reservoir is full, a task drawn at random makes room, so that every task of the past has the same chance to be in it [2]_.
 
 References
@@ -41,13 +41,16 @@ SHARE = 0.1
 class Growth:
     """The reservoir of tasks, and when a prior was last learned from it.
 
-    ``ended`` counts worlds that have ended, ``waiting`` those since the prior last grew, ``chosen`` the tasks that its form was last
-    chosen on. ``training`` and ``net`` are how a prior goes on that is trained by gradients, and a network of the user's own.
+    ``first`` counts the tasks that the first prior was learned on, ``ended`` worlds that have ended, ``waiting`` those since the prior
+    last grew, ``chosen`` the tasks that its form was last chosen on. ``training`` and ``net`` are how a prior goes on that is trained by
+    gradients, and a network of the user's own; ``prior_mean`` is what may be chosen as the mean of another.
     """
 
     seen: Seen
     training: Training
     net: Any = None
+    prior_mean: str = "auto"
+    first: int = 0
     ended: int = 0
     waiting: int = 0
     chosen: int = 0
@@ -58,8 +61,10 @@ class Growth:
         check_grows(meta.prior_)
         asked = getattr(meta, "training", None) or Training()
         training = replace(asked, steps=meta_steps, patience=None, checkpoint=None)
-        net = getattr(meta, "net", None)
-        return cls(seen, training, net, chosen=len(seen.names))
+        mean = getattr(meta, "prior_mean", "auto")
+        mean = "none" if mean == "linear" else mean
+        first = int(meta.prior_.provenance["tasks"])
+        return cls(seen, training, getattr(meta, "net", None), mean, first=first, chosen=first)
 
     def after(self, prior: Prior, name: str, world: World, most: int, seed: int) -> tuple[Growth, Prior | None]:
         """Put a world that has ended into the reservoir.
@@ -83,16 +88,16 @@ class Growth:
             return self, None
         ended, waiting = self.ended + 1, self.waiting + 1
         rng = np.random.default_rng([seed, ended])
-        seen = _with_task(self.seen, name, world, most, rng, ended + len(self.seen.names))
+        seen = _with_task(self.seen, name, world, most, rng, ended + self.first)
         if waiting < SHARE * len(seen.names):
             return replace(self, seen=seen, ended=ended, waiting=waiting), None
-        tasks = len(seen.names)
-        doubled = tasks >= 2 * self.chosen
+        met = max(ended + self.first, len(seen.names))
+        doubled = met >= 2 * self.chosen
         if takes_meta_steps(prior.settings):
             new = meta_stepped(prior, seen, self.training, net=self.net, seed=seed + ended)
         else:
-            new = grown(prior, seen, choose_again=doubled)
-        return replace(self, seen=seen, ended=ended, waiting=0, chosen=tasks if doubled else self.chosen), new
+            new = grown(prior, seen, prior_mean=self.prior_mean if doubled else None)
+        return replace(self, seen=seen, ended=ended, waiting=0, chosen=met if doubled else self.chosen), new
 
 
 def check_grows(prior: Prior) -> None:
@@ -115,7 +120,7 @@ def check_grows(prior: Prior) -> None:
         )
 
 
-def grown(prior: Prior, seen: Seen, *, choose_again: bool = False) -> Prior:
+def grown(prior: Prior, seen: Seen, *, prior_mean: str | None = None) -> Prior:
     """Return the prior that tasks recommend.
 
     Parameters
@@ -124,11 +129,11 @@ def grown(prior: Prior, seen: Seen, *, choose_again: bool = False) -> Prior:
         Checked by `check_grows`.
     seen : Seen
         Encoded rows of all tasks in the reservoir.
-    choose_again : bool
-        Whether the form of a prior over weights is chosen again.
+    prior_mean : str, optional
+        What the mean may be if the form of a prior over weights is to be chosen again, pooled prediction included; None: it stays.
     """
     settings = prior.settings
-    if choose_again and settings["rule"] == "bayesian-linear":
+    if prior_mean is not None and settings["rule"] == "bayesian-linear":
         choice = choose(
             seen.x,
             seen.y,
@@ -137,7 +142,7 @@ def grown(prior: Prior, seen: Seen, *, choose_again: bool = False) -> Prior:
             kind=settings["kind"],
             ways=len(settings["classes"]),
             shots=None if settings["shots"] is None else tuple(settings["shots"]),
-            prior_mean=settings["outer"]["prior_mean"],
+            prior_mean=prior_mean,
         )
         told = {"choice": choice.reason, "report": choice.report, "outer": choice.settings}
         return prior_of({**settings, **told}, choice.params, prior.group("tables"), len(seen.names), len(seen.y))

@@ -203,7 +203,8 @@ def stored_live(live: Live) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     more |= {} if live.watches is None else live.watches.stored()
     if live.growth is not None:
         seen = live.growth.seen
-        document["growth"] = [live.growth.ended, live.growth.waiting, live.growth.chosen]
+        growth = live.growth
+        document["growth"] = [growth.first, growth.ended, growth.waiting, growth.chosen]
         document["seen"] = [list(seen.names), list(seen.groups)]
         more |= {f"seen/{name}": getattr(seen, name) for name in ("x", "y", "offsets")}
     if isinstance(live.reader, PlainReader):
@@ -231,9 +232,9 @@ def restored_live(learner: Any, document: Mapping[str, Any], arrays: Mapping[str
         if "seen" in document:
             names, groups = (tuple(entries) for entries in document["seen"])
             seen = Seen(arrays["seen/x"], arrays["seen/y"], arrays["seen/offsets"], names, groups)
-            ended, waiting, chosen = document["growth"]
+            first, ended, waiting, chosen = document["growth"]
             growth = Growth.of(learner, seen, limits.meta_steps)
-            growth = replace(growth, ended=ended, waiting=waiting, chosen=chosen)
+            growth = replace(growth, first=first, ended=ended, waiting=waiting, chosen=chosen)
     contest = contest_restored(document, arrays, reader.worlds)
     watches = _watches(limits, reader, contest)
     if watches is not None:
