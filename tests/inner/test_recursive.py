@@ -209,3 +209,18 @@ def test_logistic_survives_columns_that_are_not_scaled(chunk: int) -> None:
         state = logistic_learn(params, state, x[first : first + chunk], y[first : first + chunk])
     assert all(np.isfinite(value).all() for value in state.values())
     assert (probability[:, -1].argmax(axis=1) == y[-1]).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_what_logistic_predictions_keep_is_the_posterior(classes: int) -> None:
+    rng = np.random.default_rng(3)
+    params = logistic_params(np.zeros((3, 1 if classes == 2 else 3)), 2.0 * np.eye(3), np.array([1.0, 0.95]))
+    state = logistic_start(params)
+    for rows in (5, 1, 1, 4, 1):
+        state = logistic_learn(params, state, rng.standard_normal((rows, 3)), rng.integers(0, classes, rows))
+        precision = state["curvature"] + np.eye(3)
+        np.testing.assert_allclose(np.linalg.solve(precision, state["natural"][..., None])[..., 0], state["white"])
+        root = np.triu(state["root"])
+        covariance = np.linalg.inv(root.swapaxes(2, 3) @ root)
+        covariance -= state["spike"][..., :, None] * state["spike"][..., None, :]
+        np.testing.assert_allclose(covariance, np.linalg.inv(precision), atol=1e-12)

@@ -343,3 +343,21 @@ def test_a_prior_that_is_trained_by_gradients_takes_more_steps():
         return np.mean([np.square(learner.fit(t.X[:10], t.y[:10]).predict(t.X[10:]) - t.y[10:]).mean() for t in new])
 
     assert error(model.prior_) < 0.3 * error(meta.prior_)
+
+
+def test_two_classes_that_drift_are_followed_by_a_recursion(classes, tmp_path):
+    """A prior over logistic weights: the slope turns round slowly, and nobody says so."""
+    learner = classes[0]
+    rng = np.random.default_rng(3)
+    slope = np.cos(np.linspace(0.0, np.pi, 800))
+    x = rng.normal(size=(800, 2))
+    y = np.where(rng.random(800) < 1.0 / (1.0 + np.exp(-6.0 * slope * x[:, 0])), "yes", "no")
+    totals = {}
+    for rates in ("auto", None):
+        model = OnlineMetaLearner(learner, forgetting=rates, hazard=0.0)
+        totals[rates] = prequential(model, chunks(x, y, 10)).total
+    assert totals["auto"] > totals[None] + 0.03
+    stopped = OnlineMetaLearner(learner).partial_fit(x[:50], y[:50])
+    up.save(stopped, tmp_path / "stream")
+    again = up.load(tmp_path / "stream").partial_fit(x[50:90], y[50:90])
+    np.testing.assert_array_equal(again.predict_proba(x), stopped.partial_fit(x[50:90], y[50:90]).predict_proba(x))

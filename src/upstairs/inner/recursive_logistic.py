@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit
 
-from upstairs.inner.definite import solve_definite
+from upstairs.inner.definite import solve_definite, squared_length
 from upstairs.inner.gaussian import factor
 from upstairs.inner.logistic import averaged
 from upstairs.inner.recursive import Rates, checked_forgetting, recency
@@ -57,10 +57,17 @@ def logistic_start(params: Params) -> State:
     """The state before the first row: no curvature beyond the prior's, the prior's mode.
 
     ``curvature (rate, latent, rank, rank)`` is the posterior precision less that of the prior, ``natural (rate, latent,
-    rank)`` the precision times the mean; no size depends on the number of rows.
+    rank)`` the precision times the mean. What follows from them is kept for predictions: the mean ``white`` and the covariance
+    ``(root' root)^-1 - spike spike'``, in whitened coordinates. No size depends on the number of rows.
     """
     rates, rank, latents = len(params["forgetting"]), params["factor"].shape[1], params["mean"].shape[1]
-    return {"curvature": np.zeros((rates, latents, rank, rank)), "natural": np.zeros((rates, latents, rank))}
+    return {
+        "curvature": np.zeros((rates, latents, rank, rank)),
+        "natural": np.zeros((rates, latents, rank)),
+        "white": np.zeros((rates, latents, rank)),
+        "root": np.tile(np.eye(rank), (rates, latents, 1, 1)),
+        "spike": np.zeros((rates, latents, rank)),
+    }
 
 
 def _precision(curvature: np.ndarray) -> np.ndarray:
@@ -107,7 +114,10 @@ def logistic_learn(
     root = np.sqrt(weight * p * (1.0 - p))[..., None] * scaled
     gained = root.swapaxes(2, 3) @ root
     precision += gained
-    return {"curvature": curvature + gained, "natural": (precision @ z[..., None])[..., 0]}
+    natural = (precision @ z[..., None])[..., 0]
+    _solve(precision, z[..., None, :].copy())  # leaves the root in place of the precision
+    curvature += gained
+    return {"curvature": curvature, "natural": natural, "white": z, "root": precision, "spike": np.zeros_like(z)}
 
 
 def _mode(
@@ -152,11 +162,13 @@ def _learn_row(
 ) -> State:
     """Learn one row into sums that are overwritten.
 
-    The mode moves along ``precision^-1 x`` by ``t = target - p(t)``, an equation in one unknown.
+    The mode moves along ``precision^-1 x`` by ``t = target - p(t)``, an equation in one unknown; the covariance loses what the
+    row says about the same direction (Sherman and Morrison).
     """
+    precision = _precision(curvature)
     known = np.empty((*natural.shape[:2], 2, len(scaled)))
     known[..., 0, :], known[..., 1, :] = natural, scaled
-    solved = _solve(_precision(curvature), known)
+    solved = _solve(precision, known)
     at = solved @ scaled  # rate latent 2: the score before, and its slope in t
     score = offset + at[..., 0]
     moves = [
@@ -167,7 +179,9 @@ def _learn_row(
     curvature += bend[..., None, None] * (scaled[:, None] * scaled)
     # precision @ z of the new mode z, from what is known already: natural + t x + bend (x'z) x
     natural += (moved + bend * (at[..., 0] + at[..., 1] * moved))[..., None] * scaled
-    return {"curvature": curvature, "natural": natural}
+    spike = np.sqrt(bend / (1.0 + bend * at[..., 1]))[..., None] * solved[..., 1, :]
+    white = solved[..., 0, :] + moved[..., None] * solved[..., 1, :]
+    return {"curvature": curvature, "natural": natural, "white": white, "root": precision, "spike": spike}
 
 
 def _move(score: float, slope: float, target: float) -> tuple[float, float]:
@@ -199,13 +213,11 @@ def logistic_predict(params: Params, state: State, x: Float[np.ndarray, "row col
     (2, 1, 3)
     """
     scaled = x @ params["factor"]
-    known = np.empty((*state["natural"].shape[:2], 1 + len(x), scaled.shape[1]))
-    known[..., 0, :] = state["natural"]
-    known[..., 1:, :] = scaled
-    solved = _solve(_precision(state["curvature"]), known)
-    mean = (x @ params["mean"]).T + solved[..., 0, :] @ scaled.T
-    variance = (solved[..., 1:, :] * scaled).sum(axis=3)
-    if mean.shape[1] == 1:
+    rates, latents, rank = state["white"].shape
+    mean = (x @ params["mean"]).T + state["white"] @ scaled.T
+    variance = squared_length(state["root"].reshape(rates * latents, rank, rank), scaled).reshape(mean.shape)
+    variance -= np.square(state["spike"] @ scaled.T)
+    if latents == 1:
         return Categorical(averaged(mean[:, 0, :, None], variance[:, 0, :, None]))
     each = averaged(mean[..., None], variance[..., None])[..., 1].swapaxes(1, 2)
     each = np.maximum(each, 1e-12)
@@ -218,5 +230,4 @@ def logistic_weights(
     """Posterior mean and covariance of the weights of every latent."""
     spread = params["factor"]
     inverse = np.linalg.inv(_precision(state["curvature"]))
-    white = (inverse @ state["natural"][..., None])[..., 0]
-    return params["mean"] + spread @ white.swapaxes(1, 2), spread @ inverse @ spread.T
+    return params["mean"] + spread @ state["white"].swapaxes(1, 2), spread @ inverse @ spread.T

@@ -12,14 +12,22 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from upstairs.inner.logistic import BayesianLogistic
 from upstairs.inner.rule import Prediction
+from upstairs.learners.adaptation import Situation
+from upstairs.online.prior_worlds import PriorWorlds
+from upstairs.online.recursive_worlds import RecursiveWorlds
 from upstairs.online.worlds import World, Worlds
 
-__all__ = ["Following", "follow", "start_following"]
+__all__ = ["Following", "follow", "forgetful_worlds", "start_following"]
+
+RATES = (0.998, 0.99, 0.95)
+"""How fast followers forget, unless something else is said."""
 
 SHARE = 0.002
 """Probability a row that another expert becomes the right one."""
@@ -76,3 +84,31 @@ def follow(
         weight = (1.0 - SHARE) * weight / weight.sum() + dealt
     learned = tuple(maker.learn(world, x, y) for maker, world in zip(makers, following.worlds, strict=True))
     return Following(learned, weight)
+
+
+def forgetful_worlds(situation: Situation, most_rows: int, forgetting: Any) -> tuple[Worlds, ...]:
+    """Return worlds that follow a drift within a task from a prior, one for each rate of forgetting.
+
+    Where the rule forgets in closed form, a row that is ``k`` rows old counts ``rate ** k``, and so it does for two classes under a
+    prior on the weights of a logistic regression; elsewhere the newest ``1 / (1 - rate)`` rows count, as many as the sum of those
+    weights.
+
+    Parameters
+    ----------
+    situation, most_rows
+        The prior, read, and how many rows are kept of a world.
+    forgetting : "auto", sequence of float or None
+        Rates; "auto": `RATES` in closed form, and none elsewhere.
+    """
+    logistic = type(situation.rule) is BayesianLogistic and situation.ways == 2
+    rates = forgetting or ()
+    if forgetting == "auto":
+        rates = RATES if logistic or situation.rule.fades else ()
+    if logistic:
+        assert situation.encoder is not None
+        assert situation.params is not None
+        params = situation.rule.override(situation.params, situation.settings)
+        return tuple(RecursiveWorlds.of(params, situation.encoder.width, rate) for rate in rates)
+    if situation.rule.fades:
+        return tuple(PriorWorlds(situation, 1, rate) for rate in rates)
+    return tuple(PriorWorlds(situation, min(most_rows, max(1, round(1.0 / (1.0 - rate))))) for rate in rates)

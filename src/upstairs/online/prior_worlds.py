@@ -18,7 +18,7 @@ from upstairs.inner.rule import Prediction, Rows
 from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_rows, predict_rows
 from upstairs.online.worlds import World, Worlds
 
-__all__ = ["PriorWorlds", "forgetful_worlds"]
+__all__ = ["PriorWorlds"]
 
 ANEW = 0.1
 """A task is adapted anew when this share of its rows are new."""
@@ -111,14 +111,3 @@ class PriorWorlds(Worlds):
             return 0.0
         rows = Rows(x[None], y[None], np.ones((1, len(y)), dtype=bool))
         return float(situation.rule.evidence(situation.params, rows)[0]) * len(y)
-
-
-def forgetful_worlds(situation: Situation, most_rows: int, rates: tuple[float, ...]) -> tuple[PriorWorlds, ...]:
-    """Worlds that follow a drift within a task, one for each rate of forgetting.
-
-    Where the rule forgets in closed form, a row that is ``k`` rows old counts ``rate ** k``; elsewhere the newest
-    ``1 / (1 - rate)`` rows count, as many as the sum of those weights.
-    """
-    if situation.rule.fades:
-        return tuple(PriorWorlds(situation, 1, rate) for rate in rates)
-    return tuple(PriorWorlds(situation, min(most_rows, max(1, round(1.0 / (1.0 - rate))))) for rate in rates)

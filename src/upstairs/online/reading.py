@@ -14,17 +14,15 @@ from sklearn.base import clone
 from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.inner.rule import Gaussian
 from upstairs.learners.base import PriorEstimator
+from upstairs.online.following import forgetful_worlds
 from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor, row_of
 from upstairs.online.mixture_worlds import MixtureWorlds
-from upstairs.online.prior_worlds import PriorWorlds, forgetful_worlds
+from upstairs.online.prior_worlds import PriorWorlds
 from upstairs.online.worlds import Worlds
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.table import Table, is_frame
 
 __all__ = ["PlainReader", "PriorReader", "Reader"]
-
-RATES = (0.998, 0.99, 0.95)
-"""How fast followers forget, unless something else is said."""
 
 
 class Reader(abc.ABC):
@@ -109,9 +107,7 @@ class PriorReader(Reader):
                 "are seen; learn one on tasks with the same columns."
             )
         situation = estimator._situation_of_prior()
-        if forgetting == "auto":
-            forgetting = RATES if situation.rule.fades else ()
-        followers = forgetful_worlds(situation, rows, tuple(forgetting or ()))
+        followers = forgetful_worlds(situation, rows, forgetting)
         if situation.ways:
             estimator.classes_ = np.asarray(settings["classes"])
         estimator._situation_ = situation
