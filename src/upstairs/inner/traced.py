@@ -309,10 +309,10 @@ def _renamed(rows: Rows, output: Int[np.ndarray, "task way"] | None) -> Rows:
 
 
 def _tasks(count: int, sequential: bool) -> int:
-    """Pad the number of tasks to few different ones (1, 16, 256), or where each costs much to a power of two."""
-    if count == 1 or sequential:
+    """Pad the number of tasks to few different ones (1, 16, 256), many of them or where each costs much to a power of two."""
+    if count == 1 or sequential or count > 256:
         return 1 if count == 1 else bucket(count)
-    return next(16**n for n in range(1, 9) if count <= 16**n)
+    return 16 if count <= 16 else 256
 
 
 def _grown(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
