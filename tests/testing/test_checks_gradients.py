@@ -35,7 +35,7 @@ CASES = [
     *cases_for(up.MetaNeuralNetwork("prototype", net=NET, training=up.Training(steps=300)), ["own"], tolerance=SINGLE),
     *related(
         cases_for(
-            up.MetaNeuralNetwork(net=NET, training=up.Training(steps=1000)),
+            up.MetaNeuralNetwork(net=NET, training=up.Training(steps=500)),
             ["regression"],
             quick=up.MetaNeuralNetwork(net=NET, training=up.Training(steps=60)),
             setting=("prior_weight", 4.0),
