@@ -258,6 +258,8 @@ class PlainReader(Reader):
 
     def labelled(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "labelled feature"], Shaped[np.ndarray, " labelled"]]:
         """Return rows that have a label, and their labels."""
+        if not len(X):
+            return np.empty((0, self.columns)), np.empty(0)
         return self.model._labelled(X, y, reset=False)
 
     def codes(self, y: Shaped[np.ndarray, " row"]) -> Shaped[np.ndarray, " row"]:
