@@ -14,6 +14,7 @@ from upstairs.cli.fit import fit
 from upstairs.cli.inspect import inspect
 from upstairs.cli.predict import predict
 from upstairs.cli.recommend import recommend
+from upstairs.cli.report import report
 from upstairs.cli.stream import stream
 
 __all__ = ["app"]
@@ -53,5 +54,5 @@ def top(
     """  # noqa: D301
 
 
-for command in (demo, doctor, fit, adapt, predict, evaluate, inspect, recommend, stream):
+for command in (demo, doctor, fit, adapt, predict, evaluate, inspect, recommend, report, stream):
     app.command()(command)

@@ -200,17 +200,44 @@ def measure(
     beside: Mapping[str, Any] | None = None,
 ) -> Any:
     """Evaluate a fitted meta-learner, with ``guard`` the same prior guarded beside it, and others by name."""
-    from sklearn.base import clone
-
-    from upstairs.evaluate.run import evaluate as run
-
     learners = {NAME: meta, **(beside or {})}
     if guard:
-        learners[GUARDED] = clone(meta).set_params(guard=True)
-        learners[GUARDED].prior_ = meta.prior_
-        learners[GUARDED].plain_learner = meta.plain_learner  # one and the same baseline for both
-    result = run(learners, tasks, train=train, random_state=state, progress=progress, **protocol)
+        learners[GUARDED] = _guarded(meta)
+    result = _run(learners, tasks, train=train, random_state=state, progress=progress, **protocol)
     return replace(result, meta_seconds={**result.meta_seconds, **dict.fromkeys(learners, seconds)})
+
+
+def compared(
+    metas: Mapping[str, Any],
+    tasks: Any,
+    train: Any,
+    state: int,
+    protocol: dict[str, Any],
+    seconds: Mapping[str, float],
+    progress: Any = None,
+) -> Any:
+    """Evaluate several fitted meta-learners by name, the first guarded beside it."""
+    first, *others = metas
+    guarded = f"{first}, guard"
+    learners = {first: metas[first], guarded: _guarded(metas[first]), **{name: metas[name] for name in others}}
+    result = _run(learners, tasks, train=train, random_state=state, progress=progress, **protocol)
+    return replace(result, meta_seconds={**result.meta_seconds, **seconds, guarded: seconds[first]})
+
+
+def _guarded(meta: Any) -> Any:
+    """The same prior with ``guard=True``."""
+    from sklearn.base import clone
+
+    guarded = clone(meta).set_params(guard=True)
+    guarded.prior_ = meta.prior_
+    guarded.plain_learner = meta.plain_learner  # one and the same baseline for both
+    return guarded
+
+
+def _run(*args: Any, **settings: Any) -> Any:
+    from upstairs.evaluate.run import evaluate as run
+
+    return run(*args, **settings)
 
 
 def partly(progress: Callable[[int, int], None], number: int, parts: int) -> Callable[[int, int], None]:

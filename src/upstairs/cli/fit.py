@@ -99,9 +99,9 @@ def fit(
     from contextlib import nullcontext
 
     from upstairs.cli.common import check_out, read_tasks, say, show, split_names, working
-    from upstairs.cli.inspect import chosen
     from upstairs.learners.registry import save
     from upstairs.outer.training import Training
+    from upstairs.report.prior_contents import chosen
 
     span = shot_range(shots)
     check_out(out)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["chosen", "inspect"]
+__all__ = ["inspect"]
 
 LEAVES = 40
 """Trees with more leaves are not written out."""
@@ -32,6 +32,7 @@ def inspect(
     from upstairs.cli.common import load_any, show
     from upstairs.learners.meta import MetaLearner
     from upstairs.report import candidate_table, plain_table, weight_table
+    from upstairs.report.prior_contents import chosen, prior_weights
 
     found = load_any(folder)
     is_prior = isinstance(found, MetaLearner)
@@ -61,7 +62,9 @@ def inspect(
         if "params/map" in prior.arrays and prior.arrays["params/map"].ndim == 1:
             show(*_scales(found, largest, plain_table))
         if prior.settings["rule"] == "bayesian-linear":
-            show(*_weights(prior, largest, weight_table))
+            what, cells = prior_weights(prior)
+            if cells:
+                show("", f"Largest weights of the prior ({what}):", weight_table(cells[:largest]))
         if prior.settings["rule"] == "tree":
             show(*_tree("The tree that tasks share", found.adapt_zero()))
     if hasattr(found, "export_text"):
@@ -139,16 +142,11 @@ def _tuner_lines(prior: Any) -> list[tuple[str, str]]:
     return lines + ([("date", said["date"])] if "date" in said else [])
 
 
-def chosen(prior: Any) -> str:
-    """Say why a prior has the form that it has."""
-    choice = prior.settings["choice"]
-    return str(choice["reason"] if "experience" in prior.settings else choice)
-
-
 def _scales(meta: Any, largest: int, plain_table: Any) -> list[Any]:
     """Name the features that the kernel looks at most finely."""
-    scales = sorted(meta.feature_scales_.items(), key=lambda entry: -entry[1])[:largest]
-    rows = [(name, f"{value:.3f}") for name, value in scales]
+    from upstairs.report.prior_contents import kernel_scales
+
+    rows = [(name, f"{value:.3f}") for name, value in kernel_scales(meta, largest)]
     return [
         "",
         "Finest scales of the kernel (a standard deviation of the column is so many widths):",
@@ -223,44 +221,3 @@ def _recommended_lines(model: Any) -> list[tuple[str, str]]:
         ("familiarity", familiar),
     ]
     return lines + ([("guard", model.guard_reason_)] if model.guard_reason_ else [])
-
-
-def _weights(prior: Any, largest: int, weight_table: Any) -> list[Any]:
-    """Name the largest prior weights: mean over tasks, and how much they differ between tasks."""
-    import numpy as np
-
-    from upstairs.inner.hidden import width
-
-    params = prior.group("params")
-    if not {"mean", "factor", "weight"} <= params.keys():
-        return []
-    classes = [str(label) for label in prior.settings["classes"]]
-    regression = prior.settings["kind"] == "regression"
-    mean, factor = (params[name][:, None] if regression else params[name] for name in ("mean", "factor"))
-    share = params["weight"] / params["weight"].sum()
-    middle = np.tensordot(share, mean, 1)  # latent column
-    square = np.tensordot(share, np.square(factor).sum(axis=3) + np.square(mean), 1)
-    spread = np.sqrt(np.maximum(square - np.square(middle), 0.0))
-    names = _feature_names(prior)
-    hidden = width(params)
-    names += [f"pooled model {number + 1}" for number in range(middle.shape[1] - len(names) - hidden)]
-    names += [f"network feature {number + 1}" for number in range(middle.shape[1] - len(names))]
-    cells = []
-    for latent in range(len(middle)):
-        before = f"{classes[latent]}: " if len(middle) > 1 else ""
-        rows = zip(names, middle[latent].tolist(), spread[latent].tolist(), strict=True)
-        cells += [(before + name, weight, sd) for name, weight, sd in rows]
-    cells.sort(key=lambda cell: -(abs(cell[1]) + cell[2]))
-    what = "columns and target in standard deviations" if regression else "columns in standard deviations, log odds"
-    what += f" of {classes[1]}" if len(classes) == 2 else ""
-    return ["", f"Largest weights of the prior ({what}):", weight_table(cells[:largest])]
-
-
-def _feature_names(prior: Any) -> list[str]:
-    names = ["constant"]
-    for column in prior.settings["encoder"]["columns"]:
-        if column["kind"] == "category":
-            names += [f"{column['name']} = {value}" for value in column["categories"]]
-        else:
-            names += [column["name"], *([f"{column['name']} missing"] if column["flag"] else [])]
-    return names

@@ -16,16 +16,22 @@ from upstairs.report.tables import (
 )
 
 if TYPE_CHECKING:
+    from upstairs.report.evaluation_figures import plot_differences, plot_familiarity, plot_shots
+    from upstairs.report.evaluation_page import evaluation_report
     from upstairs.report.stream_figures import plot_stream, plot_worlds, stream_figure
     from upstairs.report.stream_page import stream_report
 
 __all__ = [
     "candidate_table",
     "column_table",
+    "evaluation_report",
     "plain_table",
     "plot_curves",
+    "plot_differences",
+    "plot_familiarity",
     "plot_rates",
     "plot_schedule",
+    "plot_shots",
     "plot_stream",
     "plot_worlds",
     "result_tables",
@@ -36,6 +42,10 @@ __all__ = [
 ]
 
 _LATER = {
+    "evaluation_report": "upstairs.report.evaluation_page",
+    "plot_differences": "upstairs.report.evaluation_figures",
+    "plot_familiarity": "upstairs.report.evaluation_figures",
+    "plot_shots": "upstairs.report.evaluation_figures",
     "plot_stream": "upstairs.report.stream_figures",
     "plot_worlds": "upstairs.report.stream_figures",
     "stream_figure": "upstairs.report.stream_figures",

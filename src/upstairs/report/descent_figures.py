@@ -12,8 +12,9 @@ from upstairs.prior import Prior
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["axes", "plot_curves", "plot_rates", "plot_schedule"]
+__all__ = ["axes", "blank_figure", "plot_curves", "plot_rates", "plot_schedule"]
 
 _NAMES = {"rate": "step size", "momentum": "momentum", "beta1": "beta 1", "beta2": "beta 2", "epsilon": "epsilon"}
 _LOG = ("rate", "epsilon")
@@ -172,3 +173,18 @@ def axes(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
     except ImportError as error:
         raise MissingExtraError("Pictures need matplotlib; install it: pip install 'upstairs[plot]'.") from error
     return pyplot.subplots(layout="constrained", figsize=size)[1]
+
+
+def blank_figure(size: tuple[float, float]) -> Figure:
+    """Return a figure of a size in inches, which pyplot knows nothing of: a page may hold many.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("Pictures need matplotlib; install it: pip install 'upstairs[plot]'.") from error
+    return Figure(figsize=size, layout="constrained")

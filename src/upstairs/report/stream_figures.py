@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
-from upstairs.errors import MissingExtraError, TaskError
+from upstairs.errors import TaskError
 from upstairs.online.stream import StreamResult
 from upstairs.online.summary import NO_WORLD, StreamSummary, summarised
-from upstairs.report.descent_figures import axes
+from upstairs.report.descent_figures import axes, blank_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,12 +192,8 @@ def stream_figure(
     >>> len(stream_figure({"mine": result}, world=np.repeat([0, 1], 50)).axes)
     2
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("Pictures need matplotlib; install it: pip install 'upstairs[plot]'.") from error
+    figure = blank_figure(size)
     summary = _summary(results, world)
-    figure = Figure(figsize=size, layout="constrained")
     lanes = len({*summary.world[: summary.bins].tolist()} - {NO_WORLD})
     if not lanes:
         plot_stream(summary, found=found, true=true, rows=rows, ax=figure.subplots())

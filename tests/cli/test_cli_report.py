@@ -1,0 +1,60 @@
+"""``upstairs report``: one command from a file of tasks to a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from upstairs.cli import main
+from upstairs.evaluate import EvaluationResult
+
+
+def test_a_page_from_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "report.html"
+    words = ["report", str(folder / "train.csv"), "--task", "shop", "--target", "revenue", "--out", str(out)]
+    assert main([*words, "--shots", "2,5", "--draws", "1", "--json", str(tmp_path / "r.json")]) == 0
+    shown = capsys.readouterr()
+    assert "with 5 rows the mse of neural-network is" in shown.out.splitlines()[0]
+    assert "The page is" in shown.err
+    text = out.read_text()
+    for said in (
+        "Does meta-learning help on train.csv?",
+        "neural-network, guard",
+        "no-meta",
+        "Largest weights",
+        "Familiarity",
+        "--shots 2,5",
+        "14 to learn from, 4 held out",
+    ):
+        assert said in text, said
+    again = EvaluationResult.from_dict(json.loads((tmp_path / "r.json").read_text()))
+    assert again.episodes_hash[:12] in text
+
+
+def test_several_families_and_own_labels(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    words = ["report", str(folder / "sold.csv"), "--task", "shop", "--target", "revenue", "--labels", "shared"]
+    words += ["--shots", "5", "--draws", "1", "--learner", "tree", "--learner", "neural-network", "--out", str(out)]
+    assert main(words) == 0
+    text = out.read_text()
+    assert "tree, guard" in text
+    assert "--learner tree --learner neural-network" in text
+    assert "neural-network, guard" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "."], "must be a file in a folder that there is"),
+        (["--out", "nowhere/r.html"], "must be a file in a folder that there is"),
+        (["--out", "r.html", "--shots", "none"], "--shots takes whole numbers"),
+        (["--out", "r.html", "--drop", "nothing"], "nothing"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["report", str(folder / "train.csv"), "--task", "shop", "--target", "revenue", *words]) != 0
+    assert said in capsys.readouterr().err

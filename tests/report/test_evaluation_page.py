@@ -1,0 +1,114 @@
+"""The page about an evaluation: what it says first, its tables and pictures."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+import upstairs as up
+from upstairs.errors import TaskError
+from upstairs.report import evaluation_report, plot_differences, plot_familiarity, plot_shots
+from upstairs.report.evaluation_page import evaluation_verdict
+from upstairs.report.prior_contents import prior_parts, prior_weights
+
+FAMILY = up.tasks.synthetic.SharedSubspace()
+
+
+@pytest.fixture(scope="module")
+def measured():
+    train, _, test = FAMILY.sample(22, 30, random_state=0).split(valid=0.0, test=10 / 22, random_state=0)
+    meta = up.MetaNeuralNetwork(method="bayesian-linear", net=None, prior_mean="linear", shots=5).meta_fit(train)
+    result = up.evaluate(
+        {"mine <b>": meta, "ridge": Ridge()}, test, train=train, shots=[2, 8], baselines=["no-meta", "pooled"]
+    )
+    return meta, test, result
+
+
+def test_the_verdict_is_against_who_knows_the_task_alone(measured):
+    _, _, result = measured
+    first, *more = evaluation_verdict(result)
+    assert first.startswith("Learning from the other tasks helps here: with 8 rows the mse of mine <b> is")
+    assert "(no-meta)" in first
+    assert [sentence.split(":")[0] for sentence in more] == ["2 rows", "8 rows"]
+    assert all("better than the best baseline" in sentence for sentence in more)
+    turned = {**result.columns, "mse": 1.0 / result.columns["mse"]}
+    worse = dataclasses.replace(result, columns=turned, _cells={})
+    assert evaluation_verdict(worse)[0].startswith("Learning from the other tasks does not help here")
+    same = {**result.columns, "mse": np.ones(len(result.columns["mse"]))}
+    equal = dataclasses.replace(result, columns=same, _cells={})
+    assert evaluation_verdict(equal)[0].startswith("Whether learning from the other tasks helps cannot be told here")
+    alone = dataclasses.replace(result, baselines=result.learners)
+    with pytest.raises(TaskError, match="Every learner of this result is a baseline"):
+        evaluation_verdict(alone)
+
+
+def test_a_page_has_everything_and_loads_nothing(measured):
+    meta, test, result = measured
+    familiarity = {task.name: model.familiarity_ for task, model in zip(test, meta.adapt_many(test), strict=True)}
+    text = evaluation_report(
+        result,
+        title="Shops & <prices>",
+        familiarity=familiarity,
+        prior=prior_parts(meta),
+        about=[("tasks", "12 and 10")],
+        reproduce="upstairs report a.csv",
+    )
+    for said in (
+        "Shops &amp; &lt;prices&gt;",
+        "mine &lt;b&gt;",
+        "2 rows",
+        "Task by task",
+        "Familiarity",
+        "Calibration",
+        "What the prior knows",
+        "Largest weights",
+        "Cost",
+        "upstairs report a.csv",
+        result.episodes_hash[:12],
+    ):
+        assert said in text, said
+    assert text.count("<svg") == 3
+    assert text.count('role="img" aria-label="') == 3
+    assert "<script" not in text
+    assert "src=" not in text
+    assert len(text) < 300_000
+    assert evaluation_report(result, title="short").count("<svg") == 2
+
+
+def test_without_matplotlib_the_page_says_so(measured, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = evaluation_report(measured[2], title="no pictures")
+    assert "There is no picture: Pictures need matplotlib" in text
+    assert "<svg" not in text
+
+
+def test_weights_are_named_and_sorted(measured):
+    what, cells = prior_weights(measured[0].prior_)
+    assert what == "columns and target in standard deviations"
+    assert "constant" in [name for name, _, _ in cells]
+    sizes = [abs(mean) + spread for _, mean, spread in cells]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_pictures_show_what_was_measured(measured):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    _, _, result = measured
+    ax = plot_shots(result, learners=["ridge", "pooled"])
+    assert [line.get_label() for line in ax.lines] == ["ridge", "pooled"]
+    np.testing.assert_allclose(
+        ax.lines[0].get_ydata(), [row.mean for s in (2, 8) for row in result.table(s) if row.learner == "ridge"]
+    )
+    marks = plot_differences(result, "ridge", "pooled", 8)
+    assert sum(len(dots.get_offsets()) for dots in marks.collections) == 10
+    with pytest.raises(TaskError, match="There is no learner 'me'"):
+        plot_differences(result, "me", "pooled", 8)
+    with pytest.raises(TaskError, match="There is no learner 'me'"):
+        plot_shots(result, learners=["me"])
+    with pytest.raises(TaskError, match="holds none of the test tasks"):
+        plot_familiarity(result, {"x": 3.0}, "ridge", "pooled", 8)
+    from matplotlib import pyplot
+
+    pyplot.close("all")
