@@ -54,5 +54,9 @@ def squared_length(
         return answer
     for k, root in enumerate(roots):
         solved = dtrtrs(root.T, sides.T, 1)[0]
-        answer[k] = np.einsum("rs,rs->s", solved, solved)
+        if len(sides) == 1:  # the same, in half the time
+            along = solved[:, 0]
+            answer[k, 0] = along @ along
+        else:
+            answer[k] = np.einsum("rs,rs->s", solved, solved)
     return answer

@@ -150,7 +150,12 @@ def averaged(mean: Float[np.ndarray, "*a latent"], variance: Float[np.ndarray, "
     """Class probabilities averaged over uncertain latents, shape ``(..., way)`` (equation 3.25 of [1], [2])."""
     moderated = mean / np.sqrt(1.0 + _PROBIT * variance)
     p = probability(moderated)
-    return np.concatenate([1.0 - p, p], axis=-1) if mean.shape[-1] == 1 else p
+    if mean.shape[-1] > 1:
+        return p
+    both = np.empty((*p.shape[:-1], 2))
+    both[..., 1:] = p
+    np.subtract(1.0, p, out=both[..., :1])
+    return both
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ References
 
 from __future__ import annotations
 
-from math import tanh
+from math import sqrt, tanh
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -99,11 +99,10 @@ def logistic_learn(
     """
     scaled = x @ params["factor"]
     offset = (x @ params["mean"]).T  # latent row
-    target = (
-        (y == (1 if len(offset) == 1 else np.arange(len(offset))[:, None])).astype(float).reshape(len(offset), len(y))
-    )
-    kept = (params["forgetting"] ** len(x))[:, None, None]
+    kept = params["forgetting"][:, None, None] ** len(x)
     curvature, natural = kept[..., None] * state["curvature"], kept * state["natural"]
+    classes = np.array([[1]]) if len(offset) == 1 else np.arange(len(offset))[:, None]
+    target = (y == classes).astype(float)
     if len(x) == 1:
         return _learn_row(curvature, natural, scaled[0], offset[:, 0], target[:, 0])
     weight = recency(params["forgetting"], len(x))[:, None, :]
@@ -165,22 +164,22 @@ def _learn_row(
     The mode moves along ``precision^-1 x`` by ``t = target - p(t)``, an equation in one unknown; the covariance loses what the
     row says about the same direction (Sherman and Morrison).
     """
+    rates, latents, rank = natural.shape
     precision = _precision(curvature)
-    known = np.empty((*natural.shape[:2], 2, len(scaled)))
+    known = np.empty((rates, latents, 2, rank))
     known[..., 0, :], known[..., 1, :] = natural, scaled
     solved = _solve(precision, known)
-    at = solved @ scaled  # rate latent 2: the score before, and its slope in t
-    score = offset + at[..., 0]
-    moves = [
-        [_move(mean, slope, goal) for mean, slope, goal in zip(means, slopes, target.tolist(), strict=True)]
-        for means, slopes in zip(score.tolist(), at[..., 1].tolist(), strict=True)
-    ]
-    moved, bend = np.array(moves).transpose(2, 0, 1)
-    curvature += bend[..., None, None] * (scaled[:, None] * scaled)
-    # precision @ z of the new mode z, from what is known already: natural + t x + bend (x'z) x
-    natural += (moved + bend * (at[..., 0] + at[..., 1] * moved))[..., None] * scaled
-    spike = np.sqrt(bend / (1.0 + bend * at[..., 1]))[..., None] * solved[..., 1, :]
-    white = solved[..., 0, :] + moved[..., None] * solved[..., 1, :]
+    white, spike, square = np.empty_like(natural), np.empty_like(natural), scaled[:, None] * scaled
+    for rate in range(rates):
+        for latent in range(latents):  # a row costs as much as its overhead: single numbers are faster than arrays
+            middle, along = solved[rate, latent]
+            before, slope = float(middle @ scaled), float(along @ scaled)
+            t, bend = _move(float(offset[latent]) + before, slope, float(target[latent]))
+            curvature[rate, latent] += bend * square
+            # precision @ z of the new mode z, from what is known already: natural + t x + bend (x'z) x
+            natural[rate, latent] += (t + bend * (before + slope * t)) * scaled
+            white[rate, latent] = middle + t * along
+            spike[rate, latent] = sqrt(bend / (1.0 + bend * slope)) * along
     return {"curvature": curvature, "natural": natural, "white": white, "root": precision, "spike": spike}
 
 
