@@ -186,8 +186,8 @@ def test_wrong_arguments_are_named(model, said):
 
 def test_bytes_of_another_type_are_not_read():
     import skops.io
-    from sklearn.linear_model import SGDClassifier
     from patient import Patient
+    from sklearn.linear_model import SGDClassifier
 
     with pytest.raises(up.StorageError, match=r"holds patient\.Patient, which"):
         up.save(up.RecommendedRegressor(Patient(wait=0.0)).fit([[1.0], [2.0]], [1.0, 2.0]), "never-made")
