@@ -361,3 +361,27 @@ def test_two_classes_that_drift_are_followed_by_a_recursion(classes, tmp_path):
     up.save(stopped, tmp_path / "stream")
     again = up.load(tmp_path / "stream").partial_fit(x[50:90], y[50:90])
     np.testing.assert_array_equal(again.predict_proba(x), stopped.partial_fit(x[50:90], y[50:90]).predict_proba(x))
+
+
+@pytest.mark.filterwarnings("ignore:This task")
+def test_a_prior_of_classes_grows_and_is_followed(tmp_path):
+    rng = np.random.default_rng(5)
+
+    def task(name, slope):
+        x = rng.normal(size=(30, 2))
+        y = np.where(rng.random(30) < 1.0 / (1.0 + np.exp(-3.0 * slope * x[:, 0] - slope)), "yes", "no")
+        return Task(x, y, name=name, kind="classification")
+
+    tasks = [task(f"t{n}", rng.normal(1.0, 0.5)) for n in range(12)]
+    meta = up.MetaNeuralNetwork(method="bayesian-linear", net=None, prior_mean="linear", shots=10)
+    model = OnlineMetaLearner(meta.meta_fit(TaskSet(tasks[:4], labels="shared")))
+    for number, each in enumerate(tasks[4:]):
+        model.partial_fit(each.X, each.y, world=1 + number)
+        if number == 4:
+            up.save(model, tmp_path / "half")
+    assert model.prior_.provenance["tasks"] > 8
+    again = up.load(tmp_path / "half")
+    for number, each in enumerate(tasks[9:]):
+        again.partial_fit(each.X, each.y, world=6 + number)
+    np.testing.assert_array_equal(again.predict_proba(tasks[0].X), model.predict_proba(tasks[0].X))
+    assert np.mean(model.predict(tasks[0].X) == tasks[0].y) > 0.6

@@ -66,6 +66,10 @@ class RecursiveWorlds(Worlds):
         said = logistic_predict(self.recursion, world.state, self._phi(x)).probability
         return Categorical(said / said.sum(axis=2, keepdims=True))
 
+    def again(self, world: World) -> World:
+        """Begin anew: what was learned is said in the coordinates of the prior that has changed."""
+        return self.blank()
+
     def stored(self, world: World) -> tuple[list[Any], dict[str, np.ndarray]]:
         """Write the state."""
         return [world.learned, world.total], {f"state/{name}": array for name, array in world.state.items()}
