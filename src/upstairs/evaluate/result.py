@@ -13,8 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 from upstairs.errors import MissingExtraError, TaskError
+from upstairs.evaluate.certificate import Certificate
+from upstairs.evaluate.effects import Effect
 from upstairs.evaluate.episodes import LeftOut
 from upstairs.evaluate.metrics import METRICS
+from upstairs.evaluate.ranks import Ranks
+from upstairs.evaluate.rope import PracticalDifference
 from upstairs.evaluate.statistics import mean_interval, paired_bootstrap, ratio_interval, wilcoxon_holm
 from upstairs.evaluate.summary import Ratio, Row, Summary
 
@@ -204,6 +208,48 @@ class EvaluationResult:
         clusters = [group for group, keep in zip(groups, whole, strict=True) if keep]
         value = float(above.mean() / below.mean()) if below.mean() != 0 else math.nan
         return Ratio(value, *ratio_interval(above, below, clusters))
+
+    def certificate(
+        self, learner: str, metric: str | None = None, shots: int | None = None, **options: Any
+    ) -> Certificate:
+        """Bound the mean loss on new tasks, whatever the distribution of losses.
+
+        Parameters
+        ----------
+        learner : str
+            Chosen, as its prior, without these tasks.
+        metric : str, optional
+            With a range (of accuracy the error rate is bounded); of another give ``low``, ``high``, ``clip``.
+        shots : int, optional
+            The most by default.
+        **options
+            ``confidence=0.95``, ``low``, ``high``, ``clip``, ``method``, as `upstairs.evaluate.certificate.certify` takes them.
+        """
+        from upstairs.evaluate.questions import certificate_of
+
+        return certificate_of(self, learner, metric, shots, **options)
+
+    def compare(
+        self, learner: str, against: str, shots: int | None = None, metric: str | None = None, **options: Any
+    ) -> PracticalDifference:
+        """Compare two learners where differences up to ``rope`` do not count: see `upstairs.evaluate.rope`."""
+        from upstairs.evaluate.questions import compare
+
+        return compare(self, learner, against, shots, metric, **options)
+
+    def ranks(self, shots: int | None = None, metric: str | None = None, **options: Any) -> Ranks:
+        """Rank ``learners`` over tasks and test which differ at ``level``: see `upstairs.evaluate.ranks`."""
+        from upstairs.evaluate.questions import ranks_of
+
+        return ranks_of(self, shots, metric, **options)
+
+    def effect(
+        self, learner: str, against: str, shots: int | None = None, metric: str | None = None, **options: Any
+    ) -> Effect:
+        """Keep a difference over tasks apart from chance ``over`` seeds or draws: see `upstairs.evaluate.effects`."""
+        from upstairs.evaluate.questions import effect_of
+
+        return effect_of(self, learner, against, shots, metric, **options)
 
     def to_frame(self, library: str = "pandas") -> Any:
         """Return the records as a data frame.
