@@ -20,6 +20,7 @@ from upstairs.cli.stream_cells import Features, Labels
 from upstairs.errors import StorageError, TaskError
 from upstairs.learners.registry import save
 from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor
+from upstairs.online.learner import OnlineMetaLearner
 from upstairs.online.naive import Average, NoChange
 from upstairs.online.summary import NO_WORLD, StreamSummary, begin_summary, with_rows
 
@@ -144,7 +145,7 @@ def _with_labels(run: Run, cells: Mapping[str, list[Any]]) -> Run:
     classifies = labels.kind == "classification"
     model = run.model
     if model is None:
-        model = ForgetfulClassifier() if classifies else ForgetfulRegressor()
+        model = OnlineMetaLearner(ForgetfulClassifier() if classifies else ForgetfulRegressor())
     average = "most frequent label" if classifies else "mean so far"
     summary = begin_summary([type(model).__name__, "no change", average], classifies)
     return replace(
