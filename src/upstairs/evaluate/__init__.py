@@ -9,20 +9,29 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from upstairs.evaluate.certificate import Certificate, certify
 from upstairs.evaluate.cross_validate import meta_cross_validate
+from upstairs.evaluate.effects import Effect
 from upstairs.evaluate.episodes import Episode, Episodes, LeftOut, freeze
+from upstairs.evaluate.ranks import Ranks
 from upstairs.evaluate.result import EvaluationResult
+from upstairs.evaluate.rope import PracticalDifference
 from upstairs.evaluate.run import evaluate
 from upstairs.evaluate.summary import Ratio, Row, Summary
 
 __all__ = [
+    "Certificate",
+    "Effect",
     "Episode",
     "Episodes",
     "EvaluationResult",
     "LeftOut",
+    "PracticalDifference",
+    "Ranks",
     "Ratio",
     "Row",
     "Summary",
+    "certify",
     "evaluate",
     "freeze",
     "meta_cross_validate",

@@ -18,6 +18,7 @@ from upstairs.report.tables import (
 if TYPE_CHECKING:
     from upstairs.report.evaluation_figures import plot_differences, plot_familiarity, plot_shots
     from upstairs.report.evaluation_page import evaluation_report
+    from upstairs.report.rank_figures import plot_ranks
     from upstairs.report.stream_figures import plot_stream, plot_worlds, stream_figure
     from upstairs.report.stream_page import stream_report
 
@@ -29,6 +30,7 @@ __all__ = [
     "plot_curves",
     "plot_differences",
     "plot_familiarity",
+    "plot_ranks",
     "plot_rates",
     "plot_schedule",
     "plot_shots",
@@ -45,6 +47,7 @@ _LATER = {
     "evaluation_report": "upstairs.report.evaluation_page",
     "plot_differences": "upstairs.report.evaluation_figures",
     "plot_familiarity": "upstairs.report.evaluation_figures",
+    "plot_ranks": "upstairs.report.rank_figures",
     "plot_shots": "upstairs.report.evaluation_figures",
     "plot_stream": "upstairs.report.stream_figures",
     "plot_worlds": "upstairs.report.stream_figures",
