@@ -112,3 +112,13 @@ def test_pictures_show_what_was_measured(measured):
     from matplotlib import pyplot
 
     pyplot.close("all")
+
+
+def test_what_lies_between_zero_and_one_has_a_certificate(measured):
+    result = measured[2]
+    shares = np.clip(result.columns["mse"] / (1.0 + result.columns["mse"]), 0.0, 1.0)
+    accuracy = dataclasses.replace(result, metric="accuracy", columns={**result.columns, "accuracy": shares}, _cells={})
+    text = evaluation_report(accuracy, title="certified")
+    assert "What can be promised" in text
+    assert "the mean error (1 less the accuracy) of mine &lt;b&gt;, 8 rows each, of new tasks is at most" in text
+    assert "What can be promised" not in evaluation_report(result, title="an error without end")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from upstairs.errors import MissingExtraError, TaskError
+from upstairs.evaluate.certificate import certify
 from upstairs.evaluate.metrics import COVERAGE, METRICS
 from upstairs.evaluate.result import EvaluationResult
 from upstairs.evaluate.statistics import paired_bootstrap
@@ -20,6 +21,8 @@ __all__ = ["evaluation_report", "evaluation_verdict"]
 
 ALONE = ("no-meta", "tuned")
 """Baselines that know nothing but the rows of the task."""
+BETWEEN = ("accuracy", "balanced_accuracy", "auc")
+"""Measures between 0 and 1, of which more is better."""
 UNFAMILIAR = 2.5
 """Percentile below which a task counts as unfamiliar."""
 
@@ -78,6 +81,7 @@ def evaluation_report(
             found += [parts.heading("Familiarity"), *_familiarity(result, familiarity, learner, rival)]
     if "coverage" in result.metrics:
         found += [parts.heading("Calibration"), *_calibration(result)]
+    found += _promise(result, learner)
     if prior:
         found += [parts.heading("What the prior knows"), *prior]
     found += [parts.heading("Cost"), _cost(result)]
@@ -247,6 +251,18 @@ def _calibration(result: EvaluationResult) -> list[parts.Html]:
     headers = ("learner", *(_rows(result, shots) for shots in result.shots))
     caption = f"Targets inside the {100 * COVERAGE:.0f} % prediction interval: {100 * COVERAGE:.0f} % is right."
     return [parts.table(headers, rows, numbers=range(1, len(headers)), caption=caption)]
+
+
+def _promise(result: EvaluationResult, learner: str) -> list[parts.Html]:
+    """A certificate for measures that lie between 0 and 1."""
+    if result.metric not in BETWEEN:
+        return []
+    shots = result.shots[len(result.shots) // 2]
+    names, groups, values = result.by_task(shots)
+    lost = 1.0 - values[:, result.learners.index(learner)]
+    said = f"error (1 less the {result.metric}) of {learner}, {_rows(result, shots)} each,"
+    found = certify(lost, names=names, clusters=groups if len(set(groups)) < len(groups) else None, loss=said)
+    return [parts.heading("What can be promised"), *(parts.paragraph(line) for line in found.in_words().splitlines())]
 
 
 def _cost(result: EvaluationResult) -> parts.Html:
