@@ -105,7 +105,8 @@ def test_an_effect_over_tasks_and_draws():
     effect = found.effect("new", "plain")
     values = found.by_task(10)[2]
     difference = values[:, 0] - values[:, 1]
-    assert (effect.tasks, effect.seeds) == (TASKS, DRAWS)
+    assert (effect.tasks, effect.seeds, effect.over) == (TASKS, DRAWS, "draw")
+    assert "over 3 draws" in str(effect)
     assert effect.mean == pytest.approx(difference.mean())
     assert effect.error_over_tasks == pytest.approx(difference.std(ddof=1) / np.sqrt(TASKS))
     assert effect.spread_over_seeds < 0.01

@@ -34,6 +34,8 @@ class Effect:
         Variance between tasks, between seeds, and of what is left (their interaction and chance), of a single difference.
     tasks, seeds : int
         ``tasks`` are clusters, where there are any.
+    over : str
+        What the seeds are.
     """
 
     mean: float
@@ -45,12 +47,13 @@ class Effect:
     var_rest: float
     tasks: int
     seeds: int
+    over: str = "seed"
 
     def __str__(self) -> str:
         return (
             f"Mean difference {self.mean:+.4g}: standard error {self.error_over_tasks:.2g} over {self.tasks} tasks; "
-            f"the mean over tasks has a standard deviation of {self.spread_over_seeds:.2g} over {self.seeds} seeds; "
-            f"{self.error:.2g} is the standard error for other tasks and seeds."
+            f"the mean over tasks has a standard deviation of {self.spread_over_seeds:.2g} over {self.seeds} {self.over}s; "
+            f"{self.error:.2g} is the standard error for other tasks and {self.over}s."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -190,7 +191,8 @@ def effect_of(
             f"choose another column (over=), such as 'draw'."
         )
     groups = columns["group"][first].tolist()
-    return effect_over_tasks_and_seeds(differences[whole], [groups[n] for n in whole.tolist()])
+    found = effect_over_tasks_and_seeds(differences[whole], [groups[n] for n in whole.tolist()])
+    return replace(found, over=over)
 
 
 def _column(
