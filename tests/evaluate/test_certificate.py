@@ -80,7 +80,7 @@ def test_losses_outside_the_range_are_refused_or_clipped():
         certify(losses, names=["a", "b", "c"])
     found = certify(losses, clip=True)
     assert (found.clipped, found.mean) == (1, pytest.approx(1.3 / 3))
-    assert "1 losses outside the range were clipped" in str(found)
+    assert "Losses outside the range that were clipped: 1" in str(found)
     assert certify(losses, high=2.0).clipped == 0
 
 
@@ -113,7 +113,7 @@ def test_words_name_the_assumptions_and_round_upwards():
         "independent and drawn like those of the future",
         "every loss lies in [0, 1]",
         "neither the prior nor the learner was chosen on these tasks",
-        "1 tasks could not be measured",
+        "Tasks that could not be measured: 1",
     ):
         assert words in said
     assert float(said.split("at most ")[1].split()[0]) >= found.bound

@@ -90,10 +90,10 @@ class Certificate:
             lines.append("It says nothing beyond the range: there are too few tasks.")
         if self.clipped:
             lines.append(
-                f"{self.clipped} losses outside the range were clipped, and the bound is on the mean of clipped losses."
+                f"Losses outside the range that were clipped: {self.clipped}; the bound is on the mean of clipped losses."
             )
         if self.missing:
-            lines.append(f"{self.missing} tasks could not be measured; the bound is about tasks that can be.")
+            lines.append(f"Tasks that could not be measured: {self.missing}; the bound is about tasks that can be.")
         return "\n".join(lines)
 
 
