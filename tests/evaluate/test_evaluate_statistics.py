@@ -104,6 +104,14 @@ def test_wilcoxon_tests_cluster_means_and_knows_no_difference():
     np.testing.assert_allclose(wilcoxon_holm(difference, clusters), [min(1.0, 2 * expected), 1.0])
 
 
+def test_wilcoxon_of_few_differences_with_ties_equals_scipys_permutations():
+    rng = np.random.default_rng(8)
+    for number in (1, 2, 5, 8):
+        column = rng.choice([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 3.0], size=number)
+        expected = stats.wilcoxon(column, method="auto").pvalue
+        np.testing.assert_allclose(wilcoxon_holm(column[:, None]), [expected])
+
+
 def test_errors():
     with pytest.raises(TaskError, match="at least one task"):
         cluster_sums(np.empty((0, 1)))

@@ -74,6 +74,13 @@ def test_nemenyi_and_its_critical_difference_agree():
     assert found.cliques("nemenyi") == (("c", "b", "d"), ("b", "d", "a"))
 
 
+def test_nemenyis_p_values_equal_scipys():
+    found = rank_analysis(1 - ACCURACY, list("abcd"))
+    gap = found.mean_ranks[3] - found.mean_ranks[0]
+    expected = stats.studentized_range.sf(gap * np.sqrt(6 * 15 / 20) * np.sqrt(2), 4, np.inf)
+    assert found.nemenyi[0, 3] == pytest.approx(expected, rel=1e-6)
+
+
 def test_cliques_are_the_largest_runs_without_a_difference():
     rng = np.random.default_rng(0)
     found = rank_analysis(np.array([0.0, 0.01, 1.0, 1.01]) + 0.1 * rng.normal(size=(20, 4)), list("abcd"))
@@ -91,6 +98,8 @@ def test_a_cluster_counts_once():
 
 
 def test_arguments_are_checked():
+    with pytest.raises(TaskError, match="needs a task, two learners and a level"):
+        critical_difference(10, 1)
     with pytest.raises(TaskError, match="two learners or more"):
         rank_analysis(ACCURACY[:, :1], ["a"])
     with pytest.raises(TaskError, match="at least 2 independent tasks, but there is 1"):
