@@ -79,7 +79,7 @@ def effect_over_tasks_and_seeds(
 
     References
     ----------
-    Searle, S. R., Casella, G. and McCulloch, C. E. (1992). Variance components, section 4.3 (the two-way crossed
+    Searle, S. R., Casella, G. and McCulloch, C. E. (1992). Variance components (the two-way crossed
     classification, random model).
 
     Examples

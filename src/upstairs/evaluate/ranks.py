@@ -105,7 +105,7 @@ def rank_analysis(
 
     References
     ----------
-    .. [1] Demsar, J. (2006). Statistical comparisons of classifiers over multiple data sets. JMLR 7, sections 3.2.2 and 3.2.4.
+    .. [1] Demsar, J. (2006). Statistical comparisons of classifiers over multiple data sets. JMLR 7, section 3.2.
     .. [2] Benavoli, A., Corani, G. and Mangili, F. (2016). Should we really use post-hoc tests based on mean-ranks?
        JMLR 17(5): why pairs are tested by Wilcoxon's test.
 
@@ -185,7 +185,7 @@ def critical_difference(tasks: int, learners: int, level: float = 0.05) -> float
 
     References
     ----------
-    Demsar, J. (2006). JMLR 7, section 3.2.2, table 5a.
+    Demsar, J. (2006). JMLR 7, section 3.2, table 5a.
 
     Examples
     --------

@@ -176,7 +176,7 @@ def bayesian_signed_rank(
     References
     ----------
     Benavoli, A., Corani, G., Demsar, J. and Zaffalon, M. (2017). Time for a change: a tutorial for comparing multiple
-    classifiers through Bayesian analysis. JMLR 18(77), section 4.2. Means on an edge of the region count half for either side.
+    classifiers through Bayesian analysis. JMLR 18(77). Means on an edge of the region count half for either side.
 
     Examples
     --------
