@@ -9,7 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from upstairs.cli.options import Categorical, Drop, Group, KindOption, LabelsOption, Target, TaskColumn
+from upstairs.cli.options import (
+    Categorical,
+    Draws,
+    Drop,
+    Group,
+    Jobs,
+    JsonOut,
+    KindOption,
+    LabelsOption,
+    MetricName,
+    Queries,
+    Target,
+    TaskColumn,
+    TestShare,
+    Ways,
+)
 
 __all__ = ["evaluate"]
 
@@ -42,34 +57,26 @@ def evaluate(
     shots: Annotated[
         str, typer.Option("--shots", metavar="N,N", help="Support rows (a class, for own labels): 5, or 1,5,10.")
     ] = "5",
-    ways: Annotated[
-        int | None, typer.Option("--ways", min=2, help="Classes a test task, for labels of its own.")
-    ] = None,
+    ways: Ways = None,
     splits: Annotated[
         str | None,
         typer.Option(
             "--splits", metavar="N or N:N", help="How often tasks are held out; 8 is the same as 0:7. 3 if not given."
         ),
     ] = None,
-    test: Annotated[
-        float, typer.Option("--test", min=0.01, max=0.9, help="Share of tasks (or groups) held out each time.")
-    ] = 0.25,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="Draws of support rows a task.")] = 3,
-    queries: Annotated[
-        str, typer.Option("--queries", metavar="N or all", help="Rows to predict a task, at most.")
-    ] = "all",
+    test: TestShare = 0.25,
+    draws: Draws = 3,
+    queries: Queries = "all",
     baselines: Annotated[
         str, typer.Option("--baselines", metavar="NAMES", help="Names with commas, or auto: all that apply.")
     ] = "auto",
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="What is compared. mse, auc or accuracy if not given.")
-    ] = None,
+    metric: MetricName = None,
     guard: Annotated[bool, typer.Option("--guard", help="Measure the learner with guard=True, too.")] = False,
-    json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
+    json_out: JsonOut = None,
     csv_out: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write one line a learner and episode.")
     ] = None,
-    n_jobs: Annotated[int, typer.Option("--n-jobs", help="Processes.")] = 1,
+    n_jobs: Jobs = 1,
 ) -> None:
     """Measure the learner beside honest baselines, on tasks that it has not seen.
 

@@ -10,16 +10,23 @@ import typer
 
 __all__ = [
     "Categorical",
+    "Draws",
     "Drop",
     "Group",
+    "Jobs",
+    "JsonOut",
     "Kind",
     "KindOption",
     "Labels",
     "LabelsOption",
+    "MetricName",
+    "Queries",
     "Seed",
     "Source",
     "Target",
     "TaskColumn",
+    "TestShare",
+    "Ways",
 ]
 
 
@@ -72,3 +79,14 @@ Drop = Annotated[
     list[str] | None, typer.Option("--drop", metavar="COLS", help="Columns to leave out (commas, or repeat).")
 ]
 Seed = Annotated[int, typer.Option("--seed", help="The same number gives the same result.")]
+Ways = Annotated[int | None, typer.Option("--ways", min=2, help="Classes a test task, for labels of its own.")]
+TestShare = Annotated[
+    float, typer.Option("--test", min=0.01, max=0.9, help="Share of tasks (or groups) that are held out.")
+]
+Draws = Annotated[int, typer.Option("--draws", min=1, help="Draws of support rows a task.")]
+Queries = Annotated[str, typer.Option("--queries", metavar="N or all", help="Rows to predict a task, at most.")]
+MetricName = Annotated[
+    str | None, typer.Option("--metric", help="What is compared. mse, auc or accuracy if not given.")
+]
+JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")]
+Jobs = Annotated[int, typer.Option("--n-jobs", help="Processes.")]

@@ -8,7 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
-from upstairs.cli.options import Categorical, Drop, Group, KindOption, LabelsOption, Seed, Source, Target, TaskColumn
+from upstairs.cli.options import (
+    Categorical,
+    Draws,
+    Drop,
+    Group,
+    Jobs,
+    JsonOut,
+    KindOption,
+    LabelsOption,
+    MetricName,
+    Queries,
+    Seed,
+    Source,
+    Target,
+    TaskColumn,
+    TestShare,
+    Ways,
+)
 
 __all__ = ["report"]
 
@@ -38,21 +55,13 @@ def report(
     shots: Annotated[
         str, typer.Option("--shots", metavar="N,N", help="Support rows (a class, for own labels).")
     ] = "1,5,20",
-    ways: Annotated[
-        int | None, typer.Option("--ways", min=2, help="Classes a test task, for labels of its own.")
-    ] = None,
-    test: Annotated[
-        float, typer.Option("--test", min=0.01, max=0.9, help="Share of tasks (or groups) that are held out.")
-    ] = 0.25,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="Draws of support rows a task.")] = 3,
-    queries: Annotated[
-        str, typer.Option("--queries", metavar="N or all", help="Rows to predict a task, at most.")
-    ] = "all",
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="What is compared. mse, auc or accuracy if not given.")
-    ] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
-    n_jobs: Annotated[int, typer.Option("--n-jobs", help="Processes.")] = 1,
+    ways: Ways = None,
+    test: TestShare = 0.25,
+    draws: Draws = 3,
+    queries: Queries = "all",
+    metric: MetricName = None,
+    json_out: JsonOut = None,
+    n_jobs: Jobs = 1,
     seed: Seed = 0,
 ) -> None:
     """Hold tasks out, learn a prior from the others, measure it beside honest baselines, and tell it on one HTML page.
