@@ -27,8 +27,6 @@ from sklearn.model_selection import train_test_split
 import upstairs as up
 from upstairs.tasks.synthetic import HiddenRule
 
-ROWS = (10, 50, 200)
-
 
 def train_net(key: Any, X: Any, y: Any, epochs: int = 10, batch: int = 32) -> Any:
     """Fit a network with 32 hidden units: binary cross-entropy, Adam with a rate of .01."""
@@ -75,7 +73,13 @@ def one_task() -> float:
 
 
 def family(
-    tasks: int = 2000, steps: int = 2000, test_tasks: int = 40, seeds: int = 3, lengths: Any = (10, 100)
+    tasks: int = 2000,
+    steps: int = 2000,
+    test_tasks: int = 40,
+    seeds: int = 3,
+    lengths: Any = (10, 100),
+    plain_rows: Any = (10, 50, 200),
+    our_rows: Any = (5, 10, 20),
 ) -> dict[str, np.ndarray]:
     """Print accuracies on test tasks of the family; each array has the shape (seed, task)."""
     rule = HiddenRule(hidden=2)
@@ -92,7 +96,7 @@ def family(
     X = jnp.asarray(np.stack([task.X for task in test]), jnp.float32)
     y = jnp.asarray(np.stack([task.y for task in test]), jnp.float32)
     found: dict[str, np.ndarray] = {}
-    for rows in ROWS:
+    for rows in plain_rows:
         fit = [LogisticRegression().fit(task.X[:rows], task.y[:rows]) for task in test]
         score = [model.score(task.X[200:], task.y[200:]) for model, task in zip(fit, test, strict=True)]
         found[f"logistic regression, {rows} rows"] = np.array([score])
@@ -104,7 +108,7 @@ def family(
             keys = jax.random.split(jax.random.key(0), (seeds, test_tasks))
             each = jax.jit(jax.vmap(jax.vmap(run), in_axes=(0, None, None)))(keys, X, y)
             found[f"network, {epochs} epochs, {rows} rows"] = np.asarray(each)
-    for rows in (5, 10, 20):
+    for rows in our_rows:
         supports = [up.Task(task.X[:rows], task.y[:rows], name=task.name, kind="classification") for task in test]
         score = []
         for meta in priors:

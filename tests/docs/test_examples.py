@@ -24,7 +24,9 @@ def test_settings_from_experience(capsys):
 def test_classic(capsys):
     example = runpy.run_path(str(EXAMPLE.with_name("classic.py")))
     assert example["one_task"]() >= 0.85
-    found = example["family"](tasks=64, steps=20, test_tasks=3, seeds=1, lengths=(10,))
+    found = example["family"](
+        tasks=64, steps=20, test_tasks=3, seeds=1, lengths=(10,), plain_rows=(10, 200), our_rows=(10,)
+    )
     assert {name: values.shape for name, values in found.items()}["upstairs, 10 rows"] == (1, 3)
     assert found["network, 10 epochs, 200 rows"].mean() > found["network, 10 epochs, 10 rows"].mean()
     assert "One task, 800 rows: test accuracy" in capsys.readouterr().out
