@@ -7,8 +7,8 @@ each row learned after it was predicted. Reported are squared errors (of the tar
 each task, over all tasks that follow. "Prior stays": the same without growing. "Pooled": ridge regression of all rows so far,
 of whatever task, with a level for the task (its mean residual, shrunk by a tenth of the rows' noise to one). "Task alone": ridge
 regression of the task's rows so far. Slope: change of the error in a hundred tasks, by least squares over tasks, with its
-standard error. Data: ``task_families`` in the folder ``UPSTAIRS_DATA`` (default ``../shared/data``). Writes ``stream_tasks.md``
-beside itself.
+standard error; the mean over orders with its 95 % interval over orders, each of which puts the tasks at other places. Data:
+``task_families`` in the folder ``UPSTAIRS_DATA`` (default ``../shared/data``). Writes ``stream_tasks.md`` beside itself.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy.stats import t
 from tree_families import load
 
 import upstairs as up
@@ -110,6 +111,13 @@ def slope(values: np.ndarray) -> tuple[float, float]:
     return change, float(np.sqrt(left @ left / (len(values) - 2) / (centred @ centred)))
 
 
+def over_orders(runs: Any) -> str:
+    """Mean slope over orders of the tasks, with its interval."""
+    each = np.array([slope(values)[0] for values in runs])
+    wide = t.ppf(0.975, max(len(each) - 1, 1)) * each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.nan
+    return f"{each.mean():+.4f}, 95 % interval +- {wide:.4f}"
+
+
 def section(family: str, orders: int) -> list[str]:
     """Describe one family."""
     runs = [run(family, seed) for seed in range(orders)]
@@ -122,9 +130,14 @@ def section(family: str, orders: int) -> list[str]:
         tenth = max(count // 10, 1)
         cells = [f"{each.mean():.3f}", f"{each[:, :tenth].mean():.3f}", f"{each[:, count // 2 :].mean():.3f}", slopes]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name in ("OnlineMetaLearner", "pooled"):
+        lines += ["", f"{name}: mean slope over orders {over_orders([found[name] for found, _ in runs])}."]
     both = np.stack([found["OnlineMetaLearner"] - found["prior stays"] for found, _ in runs])
     slopes = ", ".join("{:+.4f} +- {:.4f}".format(*slope(values)) for values in both)
-    lines += ["", f"Growing less staying, paired: {both.mean():+.3f}; slope {slopes}."]
+    lines += [
+        "",
+        f"Growing less staying, paired: {both.mean():+.3f}; slope {slopes}; mean over orders {over_orders(both)}.",
+    ]
     return [*lines, f"{np.median([speed for _, speed in runs]):,.0f} rows a second, growing included.", ""]
 
 
@@ -134,12 +147,14 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=3)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    lines = ["# Real tasks one after another: squared error of the first five rows of each", ""]
+    title = "# Real tasks one after another: squared error of the first five rows of each"
+    page = HERE / "stream_tasks.md"
+    old = page.read_text().split("\n## ")[1:] if page.exists() else []
+    parts = {text.split(":")[0]: f"## {text}" for text in old}
     for family in options.families or ["school_ilea", "insteval"]:
-        part = section(family, options.orders)
-        print("\n".join(part), flush=True)
-        lines += part
-        (HERE / "stream_tasks.md").write_text("\n".join(lines).rstrip() + "\n")
+        parts[family] = "\n".join(section(family, options.orders))
+        print(parts[family], flush=True)
+        page.write_text("\n\n".join([title, *(part.strip() for part in parts.values())]) + "\n")
 
 
 if __name__ == "__main__":
