@@ -182,13 +182,11 @@ def run(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     curves["the last prior"] = last
     place = AT.index(10)
     gap = np.array(curves["follow the meta-leader"])[:, place] - np.array(last)[:, place]
-    size = np.array([np.mean(np.square(split(task)[2][1])) for task in stream])
     return {
         "curves": {name: np.array(values) for name, values in curves.items()},
         "groups": [task.group for task in stream],
         "old": np.array(kept),
         "regret": np.cumsum(gap),
-        "share": np.cumsum(gap / size),
         "tuned": {name: (model.rate, model.steps) for name, model in plain.items()},
         "seconds": seconds,
         "grown": online.prior_.settings["outer"]["steps"],
@@ -226,16 +224,14 @@ def page(runs: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     for name in runs[0]["curves"]:
         curve = np.mean([r["curves"][name][groups == bands[-1]].mean(axis=0) for r in runs], axis=0)
         lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in curve) + " |")
-    place, regrets, shares = AT.index(10), [r["regret"] for r in runs], [r["share"] for r in runs]
+    place, regrets = AT.index(10), [r["regret"] for r in runs]
     lines += ["", "| 100 other tasks of the first band, error at 10 rows | each seed |", "|---|---|"]
     for row, name in enumerate(("the first prior", "when the first band ended", "when the last band ended")):
         lines.append(f"| {name} | " + ", ".join(f"{r['old'][row, place]:.3f}" for r in runs) + " |")
     lines += [
         "",
         f"Sum of regrets at 10 rows: {', '.join(f'{sums[-1]:.1f}' for sums in regrets)}; it grows like the number of tasks to "
-        f"the power {', '.join(f'{power(sums):.2f}' for sums in regrets)} (each seed), {power(np.mean(regrets, axis=0)):.2f} (their mean). "
-        "Errors grow with the square of the band; as a share of each wave's mean square the sums are "
-        f"{', '.join(f'{sums[-1]:.2f}' for sums in shares)}, and their mean grows with the power {power(np.mean(shares, axis=0)):.2f}.",
+        f"the power {', '.join(f'{power(sums):.2f}' for sums in regrets)} (each seed), {power(np.mean(regrets, axis=0)):.2f} (their mean).",
         "",
         "Rate and steps of the plain networks: "
         + "; ".join(f"{name} {', '.join(str(r['tuned'][name]) for r in runs)}" for name in runs[0]["tuned"])

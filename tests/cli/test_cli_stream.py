@@ -311,7 +311,9 @@ def test_a_stop_while_rows_are_learned_waits_for_them(
         return learn(self, X, y, **settings)
 
     monkeypatch.setattr(up.OnlineMetaLearner, "partial_fit", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell ignores it for what runs in the background
     words = ["stream", str(place / "prior"), str(place / "events.csv"), "--target", "y", "--save", str(tmp_path / "s")]
     assert main([*words, "--predictions", str(tmp_path / "p.csv")]) == 130
     assert "after 30 rows" in capsys.readouterr().out
