@@ -33,7 +33,18 @@ def test_a_page_from_a_file(folder: Path, tmp_path: Path, capsys: pytest.Capture
     assert again.episodes_hash[:12] in text
 
 
-def test_several_families_and_own_labels(folder: Path, tmp_path: Path) -> None:
+def test_several_families(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which family is learned is one thing, how several stand on a page another: all are the quickest one here."""
+    import upstairs as up
+    from upstairs.cli import report as command
+
+    names = {"neural-network": up.MetaNeuralNetwork, "svm": up.MetaSVM, "tree": up.MetaDecisionTree}
+    assert {family.value for family in command.Family} == set(names)
+    for family in command.Family:
+        meta = command._made(family, ("size",), 3)
+        assert type(meta) is names[family.value]
+        assert (meta.categorical, meta.random_state) == (("size",), 3)
+    monkeypatch.setattr(command, "_made", lambda *_: up.MetaNeuralNetwork(net=None, prior_mean="linear", shots=5))
     out = tmp_path / "report.html"
     words = ["report", str(folder / "sold.csv"), "--task", "shop", "--target", "revenue", "--labels", "shared"]
     words += ["--shots", "5", "--draws", "1", "--learner", "tree", "--learner", "neural-network", "--out", str(out)]

@@ -10,8 +10,8 @@ import pytest
 import upstairs as up
 from upstairs.errors import TaskError, UpstairsError
 from upstairs.evaluate.curve_fit import fit_curve
+from upstairs.evaluate.curve_result import TaskCurve
 from upstairs.evaluate.curves import task_curve
-from upstairs.evaluate.task_curve import TaskCurve
 
 SIZES = np.array([5, 8, 13, 20, 28, 40])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from upstairs.errors import TaskError
-from upstairs.evaluate.task_curve import TaskCurve
+from upstairs.evaluate.curve_result import TaskCurve
 from upstairs.report.curve_figures import plot_task_curve
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -1,4 +1,4 @@
-"""The command line: ``upstairs demo``, ``doctor``, ``fit``, ``adapt``, ``predict``, ``evaluate``, ``recommend``, ``stream``."""
+"""The command line: ``upstairs demo``, ``doctor``, ``fit``, ``adapt``, ``predict``, ``evaluate``, ``recommend``, ``report``, ``stream``."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from upstairs.evaluate.certificate import Certificate, certify
 from upstairs.evaluate.cross_validate import meta_cross_validate
+from upstairs.evaluate.curve_result import TaskCurve
+from upstairs.evaluate.curves import task_curve
 from upstairs.evaluate.effects import Effect
 from upstairs.evaluate.episodes import Episode, Episodes, LeftOut, freeze
 from upstairs.evaluate.ranks import Ranks
@@ -31,10 +33,12 @@ __all__ = [
     "Ratio",
     "Row",
     "Summary",
+    "TaskCurve",
     "certify",
     "evaluate",
     "freeze",
     "meta_cross_validate",
+    "task_curve",
 ]
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from sklearn.base import clone
 
 from upstairs.errors import TaskError, UpstairsError
+from upstairs.evaluate.curve_result import TaskCurve
 from upstairs.evaluate.metrics import METRICS
 from upstairs.evaluate.run import evaluate
-from upstairs.evaluate.task_curve import TaskCurve
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet
 

@@ -16,6 +16,7 @@ from upstairs.report.tables import (
 )
 
 if TYPE_CHECKING:
+    from upstairs.report.curve_figures import plot_task_curve
     from upstairs.report.evaluation_figures import plot_differences, plot_familiarity, plot_shots
     from upstairs.report.evaluation_page import evaluation_report
     from upstairs.report.rank_figures import plot_ranks
@@ -35,6 +36,7 @@ __all__ = [
     "plot_schedule",
     "plot_shots",
     "plot_stream",
+    "plot_task_curve",
     "plot_worlds",
     "result_tables",
     "split_table",
@@ -49,6 +51,7 @@ _LATER = {
     "plot_familiarity": "upstairs.report.evaluation_figures",
     "plot_ranks": "upstairs.report.rank_figures",
     "plot_shots": "upstairs.report.evaluation_figures",
+    "plot_task_curve": "upstairs.report.curve_figures",
     "plot_stream": "upstairs.report.stream_figures",
     "plot_worlds": "upstairs.report.stream_figures",
     "stream_figure": "upstairs.report.stream_figures",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from upstairs.errors import TaskError
-from upstairs.evaluate.task_curve import TaskCurve
+from upstairs.evaluate.curve_result import TaskCurve
 from upstairs.report.descent_figures import axes
 
 if TYPE_CHECKING:
