@@ -26,9 +26,9 @@ import pandas as pd
 from scipy.special import ndtri
 
 import upstairs as up
+from upstairs.evaluate.curve_result import TaskCurve
 from upstairs.evaluate.curves import task_curve
 from upstairs.evaluate.statistics import cluster_sums
-from upstairs.evaluate.curve_result import TaskCurve
 from upstairs.tasks.synthetic import SharedSubspace
 
 HERE = pathlib.Path(__file__).resolve().parent
