@@ -96,5 +96,7 @@ def test_what_there_is_not_is_refused():
         DriftDetector(on="targets")
     with pytest.raises(TaskError, match="do not fit river's ADWIN"):
         DriftDetector(settings={"speed": 3}).made()
+    with pytest.raises(ValueError, match="detectors must be names"):
+        OnlineMetaLearner(up.ForgetfulRegressor(**FEW), detectors=3).partial_fit(np.zeros((9, 1)), np.zeros(9))
     with pytest.raises(TaskError, match="'ddm' watches errors of classes"):
-        OnlineMetaLearner(up.ForgetfulRegressor(**FEW), detectors=("ddm",)).partial_fit(np.zeros((9, 1)), np.zeros(9))
+        OnlineMetaLearner(up.ForgetfulRegressor(**FEW), detectors="ddm").partial_fit(np.zeros((9, 1)), np.zeros(9))

@@ -315,8 +315,11 @@ def test_a_window_follows_where_a_rule_cannot_forget(classes):
     model.partial_fit(other.X[:150], other.y[:150])
     assert model.drift_ > 0.9, "the newest 50 rows say more than all 350"
     assert np.mean(model.predict(other.X[150:]) == other.y[150:]) > 0.8
-    with pytest.raises(ValueError, match="forgetting must be"):
-        OnlineMetaLearner(learner, forgetting=(1.5,)).partial_fit(one.X, one.y)
+    for wrong in ((1.5,), (), "fast", ("a",), np.array([0.9, 0.0])):
+        with pytest.raises(ValueError, match="forgetting must be"):
+            OnlineMetaLearner(learner, forgetting=wrong).partial_fit(one.X, one.y)
+    never = OnlineMetaLearner(learner, forgetting=np.array([1.0, 0.98]), hazard=0.0).partial_fit(one.X, one.y)
+    assert 0.0 < never.drift_ < 1.0
 
 
 @pytest.mark.filterwarnings("ignore:This task")

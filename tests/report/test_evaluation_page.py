@@ -120,5 +120,5 @@ def test_what_lies_between_zero_and_one_has_a_certificate(measured):
     accuracy = dataclasses.replace(result, metric="accuracy", columns={**result.columns, "accuracy": shares}, _cells={})
     text = evaluation_report(accuracy, title="certified")
     assert "What can be promised" in text
-    assert "the mean error (1 less the accuracy) of mine &lt;b&gt;, 8 rows each, of new tasks is at most" in text
+    assert "mine &lt;b&gt; with 8 rows. With 95 % confidence the mean error rate of new tasks is at most" in text
     assert "What can be promised" not in evaluation_report(result, title="an error without end")

@@ -111,4 +111,5 @@ def forgetful_worlds(situation: Situation, most_rows: int, forgetting: Any) -> t
         return tuple(RecursiveWorlds.of(params, situation.encoder.width, rate) for rate in rates)
     if situation.rule.fades:
         return tuple(PriorWorlds(situation, 1, rate) for rate in rates)
-    return tuple(PriorWorlds(situation, min(most_rows, max(1, round(1.0 / (1.0 - rate))))) for rate in rates)
+    windows = [most_rows if rate == 1.0 else min(most_rows, max(1, round(1.0 / (1.0 - rate)))) for rate in rates]
+    return tuple(PriorWorlds(situation, window) for window in windows)

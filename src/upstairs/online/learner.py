@@ -329,21 +329,27 @@ class OnlineMetaLearner(BaseEstimator):
         return Odds(self.hazard, self.recall, self.temper, self.chunk)
 
     def _limits(self) -> Limits:
-        if self.forgetting is not None and self.forgetting != "auto":
-            rates = list(self.forgetting) if isinstance(self.forgetting, list | tuple) else [self.forgetting]
-            wrong = [rate for rate in rates if not (isinstance(rate, int | float) and 0.0 < rate <= 1.0)]
-            if wrong or not rates:
+        rates = self.forgetting
+        if rates is not None and not (isinstance(rates, str) and rates == "auto"):
+            listed = np.ravel(np.asarray(rates, dtype=object)).tolist()
+            if not listed or any(not isinstance(rate, int | float) or not 0.0 < rate <= 1.0 for rate in listed):
                 raise ValueError(
-                    f"forgetting must be 'auto', None or rates above 0 and at most 1, such as (0.99, 0.95), but is {self.forgetting!r}."
+                    f"forgetting must be 'auto', None or rates above 0 and at most 1, such as (0.99, 0.95), but is {rates!r}."
                 )
+            rates = tuple(map(float, listed))
+        detectors = (self.detectors,) if isinstance(self.detectors, str | DriftDetector) else self.detectors
+        if not isinstance(detectors, list | tuple) or any(not isinstance(d, str | DriftDetector) for d in detectors):
+            raise ValueError(
+                f"detectors must be names such as ('adwin',) or DriftDetector objects, but is {detectors!r}."
+            )
         return Limits(
             self.memory,
             self.rows,
             self.reservoir,
-            self.forgetting,
+            rates,
             self.meta_steps,
             self.random_state,
-            tuple(DriftDetector(entry) if isinstance(entry, str) else entry for entry in self.detectors),
+            tuple(DriftDetector(entry) if isinstance(entry, str) else entry for entry in detectors),
         )
 
     def _answer(self, x: Float[np.ndarray, "row feature"], return_std: bool = False) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from upstairs.errors import MissingExtraError, TaskError
-from upstairs.evaluate.certificate import certify
 from upstairs.evaluate.metrics import COVERAGE, METRICS
+from upstairs.evaluate.questions import BOUNDED
 from upstairs.evaluate.result import EvaluationResult
 from upstairs.evaluate.statistics import paired_bootstrap
 from upstairs.report import page as parts
@@ -21,8 +21,6 @@ __all__ = ["evaluation_report", "evaluation_verdict"]
 
 ALONE = ("no-meta", "tuned")
 """Baselines that know nothing but the rows of the task."""
-BETWEEN = ("accuracy", "balanced_accuracy", "auc")
-"""Measures between 0 and 1, of which more is better."""
 UNFAMILIAR = 2.5
 """Percentile below which a task counts as unfamiliar."""
 
@@ -254,15 +252,13 @@ def _calibration(result: EvaluationResult) -> list[parts.Html]:
 
 
 def _promise(result: EvaluationResult, learner: str) -> list[parts.Html]:
-    """A certificate for measures that lie between 0 and 1."""
-    if result.metric not in BETWEEN:
+    """A certificate for measures that lie in a range whatever the data."""
+    if result.metric not in BOUNDED:
         return []
     shots = result.shots[len(result.shots) // 2]
-    names, groups, values = result.by_task(shots)
-    lost = 1.0 - values[:, result.learners.index(learner)]
-    said = f"error (1 less the {result.metric}) of {learner}, {_rows(result, shots)} each,"
-    found = certify(lost, names=names, clusters=groups if len(set(groups)) < len(groups) else None, loss=said)
-    return [parts.heading("What can be promised"), *(parts.paragraph(line) for line in found.in_words().splitlines())]
+    said = result.certificate(learner, shots=shots).in_words().splitlines()
+    about = parts.paragraph(f"{learner} with {_rows(result, shots)}.", said[0])
+    return [parts.heading("What can be promised"), about, *map(parts.paragraph, said[1:])]
 
 
 def _cost(result: EvaluationResult) -> parts.Html:
