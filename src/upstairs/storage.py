@@ -327,6 +327,18 @@ def _put(folder: Path, contents: Mapping[str, bytes]) -> None:
         raise
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file of a folder that there is, so that a kill leaves the old content or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)
+        _write(temporary, content)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _is_new(folder: Path, contents: Mapping[str, bytes]) -> bool:
     """Whether ``prior.json`` on the disk is the one to be written, after a failure."""
     try:

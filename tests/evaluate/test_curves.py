@@ -154,7 +154,7 @@ def test_records(curve):
     assert len(frame) == 2 * 3 * 2 * 24
     back = TaskCurve.from_dict(json.loads(json.dumps(curve.to_dict())))
     assert back.predict(32) == curve.predict(32)
-    with pytest.raises(TaskError, match="'pandas' or 'polars'"):
+    with pytest.raises(TaskError, match="'polars' or 'pyarrow'"):
         curve.to_frame("csv")
 
 

@@ -55,7 +55,7 @@ def test_one_class_or_equal_targets_have_no_answer():
 
 def test_a_scale_divides_targets_and_moves_the_density():
     y = np.array([1.0, 3.0])
-    one, two = (score(Density(), y, y, kind="regression", labels=None, classes=(), scale=s) for s in (1.0, 2.0))
+    one, two = (score(Density(), y, y, kind="regression", labels=None, classes=(), scale=s).values for s in (1.0, 2.0))
     assert two["mse"] == pytest.approx(one["mse"] / 4)
     assert two["nlpd"] == pytest.approx(one["nlpd"] - np.log(2.0))
     assert two["coverage"] == one["coverage"] == 1.0
@@ -64,7 +64,9 @@ def test_a_scale_divides_targets_and_moves_the_density():
 def test_interval_of_the_model_wins():
     model = Says(predict=np.zeros(2), predict_interval=np.array([[-1.0, 1.0], [-1.0, 1.0]]))
     model.predict_interval = lambda X, coverage: np.array([[-1.0, 1.0], [-1.0, 1.0]])
-    found = score(model, np.zeros(2), np.array([0.5, 5.0]), kind="regression", labels=None, classes=(), scale=1.0)
+    found = score(
+        model, np.zeros(2), np.array([0.5, 5.0]), kind="regression", labels=None, classes=(), scale=1.0
+    ).values
     assert found["coverage"] == 0.5
     assert "nlpd" not in found
 
@@ -79,7 +81,7 @@ def test_classes_are_matched_by_label():
         labels="own",
         classes=("a", "b", "c"),
         scale=1.0,
-    )
+    ).values
     assert found["accuracy"] == 1.0
     assert found["log_loss"] == pytest.approx(-np.mean(np.log([0.9, 0.7])))
 
@@ -87,7 +89,7 @@ def test_classes_are_matched_by_label():
 def test_labels_alone_give_accuracy_and_auc():
     model = Says(predict=np.array([1, 0, 1]), classes_=np.array([0, 1]))
     y = np.array([1, 0, 0])
-    found = score(model, y, y, kind="classification", labels="shared", classes=(0, 1), scale=1.0)
+    found = score(model, y, y, kind="classification", labels="shared", classes=(0, 1), scale=1.0).values
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["auc"] == 0.75
     assert "log_loss" not in found

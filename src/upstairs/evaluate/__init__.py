@@ -15,7 +15,9 @@ from upstairs.evaluate.curve_result import TaskCurve
 from upstairs.evaluate.curves import task_curve
 from upstairs.evaluate.effects import Effect
 from upstairs.evaluate.episodes import Episode, Episodes, LeftOut, freeze
+from upstairs.evaluate.negative_transfer import NegativeTransfer
 from upstairs.evaluate.ranks import Ranks
+from upstairs.evaluate.replay import replay
 from upstairs.evaluate.result import EvaluationResult
 from upstairs.evaluate.rope import PracticalDifference
 from upstairs.evaluate.run import evaluate
@@ -28,6 +30,7 @@ __all__ = [
     "Episodes",
     "EvaluationResult",
     "LeftOut",
+    "NegativeTransfer",
     "PracticalDifference",
     "Ranks",
     "Ratio",
@@ -38,6 +41,7 @@ __all__ = [
     "evaluate",
     "freeze",
     "meta_cross_validate",
+    "replay",
     "task_curve",
 ]
 

@@ -10,8 +10,9 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float
 
-from upstairs.errors import MissingExtraError, TaskError
+from upstairs.errors import TaskError
 from upstairs.evaluate.curve_fit import CurveDraws, fit_curve
+from upstairs.evaluate.frames import as_frame
 from upstairs.evaluate.metrics import METRICS
 from upstairs.evaluate.statistics import cluster_sums
 
@@ -207,7 +208,7 @@ class TaskCurve:
 
         Parameters
         ----------
-        library : {"pandas", "polars"}
+        library : {"pandas", "polars", "pyarrow"}
 
         Raises
         ------
@@ -225,20 +226,7 @@ class TaskCurve:
         ]
         columns = ("order", self.unit, "shots", "task", "group", self.metric, "meta_seconds")
         data = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
-        try:
-            if library == "pandas":
-                import pandas as pd
-
-                return pd.DataFrame(data)
-            if library == "polars":
-                import polars as pl
-
-                return pl.DataFrame(data)
-        except ImportError as error:
-            raise MissingExtraError(
-                f"to_frame(library={library!r}) needs {library}; install it: pip install {library}."
-            ) from error
-        raise TaskError(f"library must be 'pandas' or 'polars', but is {library!r}.")
+        return as_frame(data, library)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.stats import norm
 
 from upstairs.errors import TaskError
+from upstairs.evaluate.calibration import confidence_bins
 from upstairs.outer.ranks import area_under_curve
 
 __all__ = [
     "COVERAGE",
     "METRICS",
     "Metric",
+    "Scores",
     "classification_scores",
     "metrics_for",
     "regression_scores",
@@ -65,6 +67,7 @@ METRICS: dict[str, Metric] = {
         Metric("accuracy", "higher", "share of right labels"),
         Metric("balanced_accuracy", "higher", "mean over the classes of the share of right labels"),
         Metric("log_loss", "lower", "negative log probability of the right label"),
+        Metric("brier", "lower", "squared distance of the probabilities from the right label, from 0 to 2"),
     )
 }
 
@@ -75,13 +78,20 @@ def metrics_for(kind: str, labels: str | None, classes: int) -> tuple[str, ...]:
     Examples
     --------
     >>> metrics_for("classification", "shared", 2)
-    ('auc', 'log_loss', 'accuracy', 'balanced_accuracy')
+    ('auc', 'log_loss', 'accuracy', 'balanced_accuracy', 'brier')
     """
     if kind == "regression":
         return ("mse", "r2", "mae", "nlpd", "coverage")
     if labels == "shared" and classes == 2:
-        return ("auc", "log_loss", "accuracy", "balanced_accuracy")
-    return ("accuracy", "log_loss", "balanced_accuracy")
+        return ("auc", "log_loss", "accuracy", "balanced_accuracy", "brier")
+    return ("accuracy", "log_loss", "balanced_accuracy", "brier")
+
+
+class Scores(NamedTuple):
+    """What was measured on some query rows: ``values`` by metric, and for probabilities ``bins`` of confidence."""
+
+    values: dict[str, float]
+    bins: Float[np.ndarray, "bin 3"] | None = None
 
 
 def score(
@@ -93,7 +103,7 @@ def score(
     labels: str | None,
     classes: Sequence[Any],
     scale: float,
-) -> dict[str, float]:
+) -> Scores:
     """Ask a fitted model about query rows and measure its answer.
 
     Parameters
@@ -120,15 +130,16 @@ def score(
         if _takes_std(model):
             mean, std = (_finite(part, len(y)) for part in model.predict(X, return_std=True))
             interval = _interval(model, X, mean, std)
-            return regression_scores(y / scale, mean / scale, std / scale, interval / scale)
+            return Scores(regression_scores(y / scale, mean / scale, std / scale, interval / scale))
         mean = _finite(model.predict(X), len(y))
         if hasattr(model, "predict_interval"):
-            return regression_scores(y / scale, mean / scale, interval=_interval(model, X, mean, None) / scale)
-        return regression_scores(y / scale, mean / scale)
+            return Scores(regression_scores(y / scale, mean / scale, interval=_interval(model, X, mean, None) / scale))
+        return Scores(regression_scores(y / scale, mean / scale))
     codes = _codes(y, classes)
     if hasattr(model, "predict_proba"):
         probability = _aligned(_finite(model.predict_proba(X), len(y), len(model.classes_)), model.classes_, classes)
-        return classification_scores(codes, probability, binary=labels == "shared" and len(classes) == 2)
+        found = classification_scores(codes, probability, binary=labels == "shared" and len(classes) == 2)
+        return Scores(found, confidence_bins(codes, probability))
     predicted = _codes(np.asarray(model.predict(X)), classes)
     found = _label_scores(codes, predicted)
     if labels == "shared" and len(classes) == 2:
@@ -138,7 +149,7 @@ def score(
             else predicted.astype(float)
         )
         found["auc"] = area_under_curve(codes, margin)
-    return found
+    return Scores(found)
 
 
 def regression_scores(
@@ -175,10 +186,13 @@ def classification_scores(
     >>> found = classification_scores(np.array([0, 1]), np.array([[0.8, 0.2], [0.4, 0.6]]), binary=True)
     >>> found["accuracy"], found["auc"], round(found["log_loss"], 4)
     (1.0, 1.0, 0.367)
+    >>> round(found["brier"], 3)
+    0.2
     """
     found = _label_scores(codes, probability.argmax(axis=1))
     chosen = probability[np.arange(len(codes)), codes]
     found["log_loss"] = float(-np.log(np.clip(chosen, LEAST, 1.0)).mean())
+    found["brier"] = float((np.square(probability).sum(axis=1) - 2.0 * chosen + 1.0).mean())
     if binary:
         found["auc"] = area_under_curve(codes, probability[:, 1])
     return found

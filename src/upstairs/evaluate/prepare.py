@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, final
 
 import numpy as np
 from sklearn.base import clone
 
 from upstairs.errors import TaskError
-from upstairs.learners.baselines import BASELINES, Baseline, Pooled, Situated, baseline_reasons, make_baseline
+from upstairs.learners.baselines import BASELINES, Baseline, Situated, baseline_reasons, make_baseline
+from upstairs.learners.meta import MetaLearner
+from upstairs.outer.peak import Peak
+from upstairs.prior import Prior
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet, check_disjoint
 
-__all__ = ["Entry", "check_learners", "ready", "ready_baselines", "situation", "target_scale"]
+__all__ = ["Entry", "Kept", "Plan", "check_learners", "plans", "situation", "target_scale"]
 
 AVOIDABLE = ("needs train=", "needs tasks with the same columns")
 """Reasons to leave a baseline out that a reader should hear of."""
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 @final
@@ -32,7 +38,26 @@ class Entry:
     learner: Any
     how: Literal["adapt", "fit"]
     seconds: float = 0.0
+    megabytes: float = float("nan")
     baseline: bool = False
+    seed: int | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """A learner that ``ready`` makes ready; ``seed`` is None where no seed changes it.
+
+    ``said`` names what its numbers depend on beside episodes and training tasks: class, settings, prior.
+    """
+
+    name: str
+    ready: Callable[[], Entry]
+    said: str
+    baseline: bool = False
+    seed: int | None = None
+    keeps: bool = False
+    """Whether what ``ready`` makes is a meta-learner of this library, which a record can hold."""
 
 
 def check_learners(learners: Any) -> None:
@@ -105,23 +130,91 @@ def _nature(tasks: TaskSet | ClassPool) -> tuple[str, str | None]:
     return ("classification", "own") if isinstance(tasks, ClassPool) else (str(tasks.kind), tasks.labels)
 
 
-def ready(name: str, learner: Any, train: Any) -> Entry:
-    """Fit a meta-learner to the training tasks if that is still to be done."""
+@final
+class Kept:
+    """One fitted meta-learner a seed (None: the same for all), which are measured as one learner."""
+
+    def __init__(self, by_seed: dict[int | None, Any]) -> None:
+        self.by_seed = by_seed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(next(iter(self.by_seed.values())), name)
+
+
+def plans(
+    learners: Mapping[str, Any], wanted: Any, at: Situated, train: Any, notes: list[str], seeds: Sequence[int] | None
+) -> list[Plan]:
+    """Say which learners and baselines are measured; what a reader should know goes into ``notes``.
+
+    With ``seeds``, a learner with a random state that is not fixed by a prior comes once a seed.
+    """
+    found: list[Plan] = []
+    for name, learner in learners.items():
+        if isinstance(learner, Kept):
+            for seed, kept in learner.by_seed.items():
+                found.append(
+                    replace(_plan(name, kept, train, None), ready=partial(_fitted, name, kept, seed), seed=seed)
+                )
+            continue
+        free = seeds is not None and has_seed(learner)
+        for seed in seeds if free and seeds is not None else (None,):
+            found.append(_plan(name, learner, train, seed))
+    if seeds is not None and all(plan.seed is None for plan in found):
+        raise TaskError(
+            "seeds= changes nothing: every learner is fitted already or has no random_state; pass unfitted ones, or leave seeds out."
+        )
+    return found + _baseline_plans(wanted, learners, at, train, notes)
+
+
+def _fitted(name: str, learner: Any, seed: int | None) -> Entry:
+    return Entry(name, learner, "adapt", seed=seed)
+
+
+def has_seed(learner: Any) -> bool:
+    """Whether a seed changes a learner: one still to be fitted to tasks, or an estimator whose ``random_state`` is None."""
+    if hasattr(learner, "prior_") or not hasattr(learner, "get_params"):
+        return False
+    states = _random_states(learner)
+    return any(value is None or hasattr(learner, "meta_fit") for value in states.values())
+
+
+def _random_states(learner: Any) -> dict[str, Any]:
+    return {key: value for key, value in learner.get_params().items() if key.split("__")[-1] == "random_state"}
+
+
+def _plan(name: str, learner: Any, train: Any, seed: int | None) -> Plan:
+    made = isinstance(learner, MetaLearner)
     if not hasattr(learner, "adapt"):
-        return Entry(name, learner, "fit")
+        return Plan(name, lambda: Entry(name, learner, "fit", seed=seed), _described(learner), seed=seed)
     if not hasattr(learner, "meta_fit") or hasattr(learner, "prior_"):
-        return Entry(name, learner, "adapt")
+        return Plan(name, partial(_fitted, name, learner, None), _described(learner), keeps=made)
     if train is None:
         raise TaskError(f"Learner {name!r} is not fitted; pass train= so that it can be, or call meta_fit first.")
-    start = time.perf_counter()
-    fitted = clone(learner, safe=False).meta_fit(train)
-    return Entry(name, fitted, "adapt", time.perf_counter() - start)
+    template = clone(learner, safe=False)
+    if seed is not None:
+        template.set_params(**dict.fromkeys(_random_states(template), seed))
+
+    def ready() -> Entry:
+        start = time.perf_counter()
+        with Peak() as peak:
+            fitted = template.meta_fit(train)
+        return Entry(name, fitted, "adapt", time.perf_counter() - start, peak.megabytes, seed=seed)
+
+    return Plan(name, ready, _described(template), seed=seed, keeps=made)
 
 
-def ready_baselines(
-    wanted: Any, learners: Mapping[str, Any], at: Situated, train: Any, notes: list[str]
-) -> list[Entry]:
-    """Make and fit the baselines that are wanted and apply; what a reader should know goes into ``notes``."""
+def _described(learner: Any) -> str:
+    """Name class, settings and prior of a learner; equal for equal ones, also in another process."""
+    cls = type(learner)
+    said = f"{cls.__module__}.{cls.__qualname__}"
+    if hasattr(learner, "get_params"):
+        said += repr(sorted(learner.get_params().items()))
+    prior = getattr(learner, "prior_", None)
+    return _ADDRESS.sub("", said + (f" prior {prior.hash}" if isinstance(prior, Prior) else ""))
+
+
+def _baseline_plans(wanted: Any, learners: Mapping[str, Any], at: Situated, train: Any, notes: list[str]) -> list[Plan]:
+    """Say which baselines are wanted and apply."""
     if wanted is None:
         return []
     reasons = baseline_reasons(at, train is not None)
@@ -143,28 +236,37 @@ def ready_baselines(
                 )
             if name != "no-meta":
                 make_baseline(name, at)  # says what is wrong with the name
-    entries: list[Entry] = []
-    pooled: Pooled | None = None
-    pooled_seconds = 0.0
+    found: list[Plan] = []
+    made: dict[str, Entry] = {}
     for name in names:
         if name == "no-meta":
-            entries += [
-                Entry(said, make_baseline(name, at, plain=plain), "adapt", 0.0, True)
-                for said, plain in _plain(learners, at)
-            ]
-            continue
-        made: Baseline = make_baseline(name, at, **({"pooled": pooled} if name == "pooled + offset" else {}))
-        start = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            made = made.meta_fit(train) if train is not None else made
-        seconds = time.perf_counter() - start
-        if isinstance(made, Pooled):
-            pooled, pooled_seconds = made, seconds
-        elif name == "pooled + offset":
-            seconds += pooled_seconds
-        entries.append(Entry(name, made, "adapt", seconds, True))
-    return entries
+            for said, plain in _plain(learners, at):
+                entry = Entry(said, make_baseline(name, at, plain=plain), "adapt", baseline=True)
+                found.append(Plan(said, partial(_same, entry), _described(plain), baseline=True))
+        else:
+            found.append(Plan(name, partial(_baseline, name, at, train, made), name, baseline=True))
+    return found
+
+
+def _same(entry: Entry) -> Entry:
+    return entry
+
+
+def _baseline(name: str, at: Situated, train: Any, made: dict[str, Entry]) -> Entry:
+    """Fit a baseline; "pooled + offset" stands on the pooled model, which is fitted once."""
+    pooled = None
+    if name == "pooled + offset" and train is not None:
+        pooled = made["pooled"] if "pooled" in made else _baseline("pooled", at, train, made)
+    baseline: Baseline = make_baseline(name, at, **({"pooled": pooled.learner} if pooled else {}))
+    start = time.perf_counter()
+    with warnings.catch_warnings(), Peak() as peak:
+        warnings.simplefilter("ignore")
+        baseline = baseline.meta_fit(train) if train is not None else baseline
+    seconds, megabytes = time.perf_counter() - start, peak.megabytes if train is not None else float("nan")
+    if pooled is not None:
+        seconds, megabytes = seconds + pooled.seconds, float(np.fmax(megabytes, pooled.megabytes))
+    made[name] = Entry(name, baseline, "adapt", seconds, megabytes, baseline=True)
+    return made[name]
 
 
 def _plain(learners: Mapping[str, Any], at: Situated) -> list[tuple[str, Any]]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from types import MappingProxyType
-from typing import Any, final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from jaxtyping import Float
 
-from upstairs.errors import MissingExtraError, TaskError
+from upstairs.errors import TaskError
+from upstairs.evaluate.calibration import calibration_error
 from upstairs.evaluate.certificate import Certificate
 from upstairs.evaluate.effects import Effect
 from upstairs.evaluate.episodes import LeftOut
@@ -21,6 +21,9 @@ from upstairs.evaluate.ranks import Ranks
 from upstairs.evaluate.rope import PracticalDifference
 from upstairs.evaluate.statistics import mean_interval, paired_bootstrap, ratio_interval, wilcoxon_holm
 from upstairs.evaluate.summary import Ratio, Row, Summary
+
+if TYPE_CHECKING:
+    from upstairs.evaluate.negative_transfer import NegativeTransfer
 
 __all__ = ["KEYS", "EvaluationResult", "Ratio", "Row", "Summary"]
 
@@ -53,6 +56,10 @@ class EvaluationResult:
         Equal for two results on the same episodes.
     scale : float
         What regression targets were divided by; 1 for a classification.
+    bins : mapping of str to mapping of int to array of shape (bin, 3)
+        Of learners that give probabilities, by number of shots: see `upstairs.evaluate.calibration`.
+    megabytes : mapping of str to (float, float)
+        Memory taken at most while learning from the training tasks, and while adapting to (up to 256) episodes; NaN: not known.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -66,6 +73,8 @@ class EvaluationResult:
     notes: tuple[str, ...]
     episodes_hash: str
     scale: float = 1.0
+    bins: Mapping[str, Mapping[int, np.ndarray]] = field(default_factory=dict)
+    megabytes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     _cells: dict[tuple[int, str], Any] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
@@ -251,6 +260,78 @@ class EvaluationResult:
 
         return effect_of(self, learner, against, shots, metric, **options)
 
+    def calibration_error(self, learner: str, shots: int | None = None) -> float:
+        """Mean distance between the confidence in the predicted label and how often it is right; see `upstairs.evaluate.calibration`.
+
+        Over all query rows. NaN for a regression (see the metric ``coverage``) and for a learner without probabilities.
+
+        Parameters
+        ----------
+        learner : str
+        shots : int, optional
+            The most by default.
+        """
+        if learner not in self.learners:
+            raise TaskError(f"There is no learner {learner!r}; there are {', '.join(map(repr, self.learners))}.")
+        bins = self.bins.get(learner, {}).get(self.shots[-1] if shots is None else shots)
+        return math.nan if bins is None else calibration_error(bins)
+
+    def same_numbers(self, other: EvaluationResult) -> bool:
+        """Whether two results agree to the last bit in everything but time and memory."""
+        names = [name for name in self.columns if not name.endswith("_seconds")]
+        if set(self.columns) != set(other.columns) or self.episodes_hash != other.episodes_hash:
+            return False
+        return all(
+            len(self.columns[name]) == len(other.columns[name])
+            and np.array_equal(self.columns[name], other.columns[name], equal_nan=self.columns[name].dtype.kind == "f")
+            for name in names
+        )
+
+    def negative_transfer(
+        self, learner: str, tasks: Any, against: str | None = None, shots: int | None = None, **options: Any
+    ) -> NegativeTransfer:
+        """Say on which tasks the prior hurt, and what they have in common: see `upstairs.evaluate.negative_transfer`."""
+        from upstairs.evaluate.negative_transfer import negative_transfer
+
+        return negative_transfer(self, learner, tasks, against, shots, **options)
+
+    def plot(self, metric: str | None = None, ax: Any = None) -> Any:
+        """Draw the mean over tasks against the number of support rows (extra ``plot``): see `upstairs.report.plot_shots`."""
+        from upstairs.evaluate.shown import plot
+
+        return plot(self, metric, ax)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None, **parts: Any) -> str:
+        """Tell it on one self-contained page: see `upstairs.report.evaluation_report`, which takes ``title`` and other parts.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Where the page is written. It is returned in any case.
+        """
+        from upstairs.evaluate.shown import to_html
+
+        return to_html(self, path, **parts)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a JSON file; a kill leaves the old file or the new. `load` reads it."""
+        from upstairs.evaluate.frames import write_result
+
+        write_result(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> EvaluationResult:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        StorageError
+            If the file cannot be read or is something else.
+        """
+        from upstairs.evaluate.frames import read_result
+
+        return read_result(path)
+
     def to_frame(self, library: str = "pandas") -> Any:
         """Return the records as a data frame.
 
@@ -265,57 +346,22 @@ class EvaluationResult:
         TaskError
             If it is another one.
         """
-        data = {name: column.tolist() for name, column in self.columns.items()}
-        try:
-            if library == "pandas":
-                import pandas as pd
+        from upstairs.evaluate.frames import as_frame
 
-                return pd.DataFrame(data)
-            if library == "polars":
-                import polars as pl
-
-                return pl.DataFrame(data)
-            if library == "pyarrow":
-                import pyarrow as pa
-
-                return pa.table(data)
-        except ImportError as error:
-            raise MissingExtraError(
-                f"to_frame(library={library!r}) needs {library}; install it: pip install {library}."
-            ) from error
-        raise TaskError(f"library must be 'pandas', 'polars' or 'pyarrow', but is {library!r}.")
+        return as_frame(self.columns, library)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values; NaN becomes None."""
-        said = {name: getattr(self, name) for name in ("kind", "labels", "metric", "episodes_hash", "scale")}
-        said |= {name: list(getattr(self, name)) for name in ("learners", "baselines", "notes")}
-        said |= {"meta_seconds": dict(self.meta_seconds), "left_out": [asdict(entry) for entry in self.left_out]}
-        for entry in said["left_out"]:
-            entry["tasks"] = list(entry["tasks"])
-        columns = {name: [_plain(value) for value in column.tolist()] for name, column in self.columns.items()}
-        return said | {"columns": columns}
+        from upstairs.evaluate.frames import result_document
+
+        return result_document(self)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> EvaluationResult:
         """Undo `to_dict`."""
-        columns = {
-            name: np.array([np.nan if value is None else value for value in values])
-            for name, values in document["columns"].items()
-        }
-        left_out = [LeftOut(**{**entry, "tasks": tuple(entry["tasks"])}) for entry in document["left_out"]]
-        return cls(
-            columns=columns,
-            kind=document["kind"],
-            labels=document["labels"],
-            metric=document["metric"],
-            learners=tuple(document["learners"]),
-            baselines=tuple(document["baselines"]),
-            meta_seconds=dict(document["meta_seconds"]),
-            left_out=tuple(left_out),
-            notes=tuple(document["notes"]),
-            episodes_hash=document["episodes_hash"],
-            scale=document["scale"],
-        )
+        from upstairs.evaluate.frames import result_of
+
+        return result_of(document)
 
     @staticmethod
     def concatenate(results: Sequence[EvaluationResult]) -> EvaluationResult:
@@ -326,45 +372,9 @@ class EvaluationResult:
         TaskError
             If there is none, or they measured different kinds of task or different learners.
         """
-        if not results:
-            raise TaskError("concatenate needs at least one result, but got none.")
-        first = results[0]
-        for other in results[1:]:
-            for name in ("kind", "labels", "metric"):
-                if getattr(other, name) != getattr(first, name):
-                    raise TaskError(
-                        f"Results to join must have the same {name}, but have {getattr(first, name)!r} and {getattr(other, name)!r}."
-                    )
-            if set(other.learners) != set(first.learners):
-                odd = sorted(set(other.learners) ^ set(first.learners))[0]
-                raise TaskError(
-                    f"Results to join must have the same learners, but {odd!r} is not in all; leave it out of both."
-                )
-        splits, start = [], 0
-        for result in results:
-            splits.append(result.columns["split"] + start)
-            start += int(result.columns["split"].max()) + 1
-        parts = [_own_names(result, number) for number, result in enumerate(results)]
-        names = [name for name in first.columns if name != "split"]
-        names += [name for part in parts for name in part if name not in names and name != "split"]
-        columns = {"split": np.concatenate(splits)}
-        for name in dict.fromkeys(names):
-            columns[name] = np.concatenate([part.get(name, np.full(len(part["task"]), np.nan)) for part in parts])
-        seconds = {name: sum(result.meta_seconds.get(name, 0.0) for result in results) for name in first.learners}
-        notes = [note for result in results for note in result.notes]
-        return replace(
-            first,
-            columns=MappingProxyType(columns),
-            meta_seconds=seconds,
-            left_out=tuple(entry for result in results for entry in result.left_out),
-            notes=tuple(
-                note if notes.count(note) < 2 else f"{note} [{notes.count(note)} splits]"
-                for note in dict.fromkeys(notes)
-            ),
-            episodes_hash=hashlib.sha256("".join(result.episodes_hash for result in results).encode()).hexdigest(),
-            scale=float(np.mean([result.scale for result in results])),
-            _cells={},
-        )
+        from upstairs.evaluate.frames import joined
+
+        return joined(results)
 
     def _metric(self, metric: str | None) -> str:
         if metric is None:
@@ -379,16 +389,3 @@ class EvaluationResult:
         return {
             name: 1000.0 * float(seconds[learner == name].mean()) for name in self.learners if (learner == name).any()
         }
-
-
-def _own_names(result: EvaluationResult, number: int) -> dict[str, np.ndarray]:
-    """Columns of a part; episodes of a class pool are new ones in every split and get names of their own."""
-    columns = dict(result.columns)
-    if all(name.startswith("episode-") for name in set(columns["task"].tolist())):
-        for name in ("task", "group"):
-            columns[name] = np.array([f"split-{number}/{entry}" for entry in columns[name].tolist()])
-    return columns
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

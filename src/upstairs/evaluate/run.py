@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-import warnings
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import joblib
 import numpy as np
-from sklearn.base import clone
 
-from upstairs.errors import FamiliarityWarning, TaskError, UpstairsError
-from upstairs.evaluate.episodes import Episode, Episodes, LeftOut, Order, freeze
-from upstairs.evaluate.metrics import metrics_for, score
-from upstairs.evaluate.prepare import Entry, check_learners, ready, ready_baselines, situation, target_scale
+from upstairs.errors import TaskError
+from upstairs.evaluate.episodes import Episodes, LeftOut, Order, freeze
+from upstairs.evaluate.measure import Part, measure
+from upstairs.evaluate.metrics import metrics_for
+from upstairs.evaluate.prepare import Entry, Plan, check_learners, plans, situation, target_scale
+from upstairs.evaluate.record import Fit, Record
 from upstairs.evaluate.result import KEYS, EvaluationResult
-from upstairs.learners.base import PriorEstimator
-from upstairs.learners.baselines import Baseline, Situated
-from upstairs.learners.meta import MetaLearner
+from upstairs.learners.baselines import Situated
 from upstairs.outer.threads import threads_for, total_rows
-from upstairs.tasks.table import Table
 
 __all__ = ["evaluate"]
 
@@ -46,10 +42,12 @@ def evaluate(
     n_jobs: int | None = 1,
     progress: Callable[[int, int], None] | None = None,
     order: Order = None,
+    seeds: int | Sequence[int] | None = None,
+    record: str | os.PathLike[str] | None = None,
 ) -> EvaluationResult:
     """Measure learners beside baselines on test tasks that none of them has seen.
 
-    Support and query rows are drawn once, from a random stream of each task, and are the same for every learner.
+    Support and query rows are drawn once, from a random stream of each task, and are the same for every learner and seed.
 
     Parameters
     ----------
@@ -81,6 +79,13 @@ def evaluate(
     order : optional
         Earlier rows are support and later ones query. A column name, a function of a task that gives a value a row,
         or True: rows as they lie. None: at random.
+    seeds : int or sequence of int, optional
+        Fit unfitted learners once a seed (an integer: so many, from 0), as their ``random_state``; estimators get it where theirs is
+        None. Records have a column ``seed``, and those of learners that no seed changes stand there for each: see
+        `EvaluationResult.effect`.
+    record : path-like, optional
+        A folder that holds what was measured and the priors that were learned, as soon as they are there. The same call
+        goes on after a kill and fits nothing again that was done; `upstairs.evaluate.replay` repeats the whole.
 
     Returns
     -------
@@ -90,6 +95,8 @@ def evaluate(
     ------
     TaskError
         For tasks in both sets, tasks that are all too small, or an argument out of range.
+    StorageError
+        If ``record`` is of another evaluation, or cannot be read or written.
     UpstairsError
         If a learner fails on an episode; names learner, task and shots.
 
@@ -119,17 +126,20 @@ def evaluate(
         test, shots=_listed(shots), ways=ways, queries=queries, draws=draws, random_state=seed, order=order
     )
     notes: list[str] = []
-    with threads_for(total_rows(train)):
-        entries = [ready(name, learner, train) for name, learner in learners.items()]
-        entries += ready_baselines(baselines, learners, at, train, notes)
-    if not entries:
+    drawn = _seeds(seeds)
+    planned = plans(learners, baselines, at, train, notes, drawn)
+    if not planned:
         raise TaskError(
             "There is nothing to measure: learners is empty and no baseline applies; pass learners={'name': learner}."
         )
-    scale = target_scale(test, train) if at.kind == "regression" else 1.0
-    with threads_for(total_rows(test)):
-        records = _run(entries, episodes, at, scale, seed, n_jobs, progress)
-    columns, fallbacks = _columns(records, known)
+    protocol = {
+        "shots": _listed(shots), "ways": ways, "queries": queries, "draws": draws, "baselines": _names(baselines),
+        "metric": metric, "random_state": seed, "order": _said(order), "seeds": drawn,
+    }  # fmt: skip
+    with Record(record, protocol, planned, episodes.hash, train) as kept:
+        scale = target_scale(test, train) if at.kind == "regression" else 1.0
+        measured = _run(planned, episodes, at, scale, seed, n_jobs, progress, kept, train, test)
+    columns, fallbacks = _columns(planned, measured, known, drawn)
     notes += [
         f"{name!r} fell back in {count} of {len(episodes)} episodes: {why}" for (name, why), count in fallbacks.items()
     ]
@@ -139,133 +149,136 @@ def evaluate(
             f"{primary} could not be measured on any of {len(episodes)} episodes (one class among the query rows?); ask for more "
             "query rows (queries=None), or for another metric."
         )
+    names = tuple(dict.fromkeys(plan.name for plan in planned))
     return EvaluationResult(
         columns=MappingProxyType(columns),
         kind=at.kind,
         labels=at.labels,
         metric=primary,
-        learners=tuple(entry.name for entry in entries),
-        baselines=tuple(entry.name for entry in entries if entry.baseline),
-        meta_seconds=MappingProxyType({entry.name: entry.seconds for entry in entries}),
-        left_out=(*episodes.left_out, *_unmeasured(columns, entries[0].name)),
+        learners=names,
+        baselines=tuple(plan.name for plan in planned if plan.baseline),
+        meta_seconds=MappingProxyType(_mean_of(planned, [fit.seconds for fit, _ in measured])),
+        left_out=(*episodes.left_out, *_unmeasured(columns, names[0], 1 if drawn is None else len(drawn))),
         notes=tuple(notes),
         episodes_hash=episodes.hash,
         scale=scale,
+        bins=MappingProxyType(_bins(planned, measured)),
+        megabytes=MappingProxyType(_megabytes(planned, measured)),
     )
 
 
 # --- measuring --------------------------------------------------------------------------------------------------
+Measured: TypeAlias = list[tuple[Fit, list[Part]]]
+"""Of each plan: the fit, and a part for each chunk of episodes."""
+
+
 def _run(
-    entries: Sequence[Entry],
+    planned: Sequence[Plan],
     episodes: Episodes,
     at: Situated,
     scale: float,
     seed: int,
     n_jobs: int | None,
     progress: Any,
-) -> list[dict[str, Any]]:
-    def jobs() -> Iterator[tuple[Entry, list[Episode]]]:
-        for places in episodes.chunks(CHUNK):
-            read = [episodes.read(place) for place in places]
-            for entry in entries:
-                yield entry, read
+    kept: Record,
+    train: Any,
+    test: Any,
+) -> Measured:
+    """Measure what the record does not hold yet; a learner that has been measured everywhere is not fitted again."""
+    chunks = episodes.chunks(CHUNK)
+    fits: dict[int, Fit] = {}
+    parts = {key: part for key, part in kept.parts.items() if key[1] < len(chunks)}
 
-    if n_jobs in (None, 1):
-        parts: Any = (_measure(entry, read, at, scale, seed) for entry, read in jobs())
-    else:
-        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
-        parts = parallel(joblib.delayed(_measure)(entry, read, at, scale, seed) for entry, read in jobs())
+    def fitted(number: int) -> Entry:
+        entry = kept.entry(number)
+        if entry is None:
+            with threads_for(total_rows(train)):
+                entry = planned[number].ready()
+            kept.keep_fit(number, entry)
+        fits[number] = Fit(entry.seconds, entry.megabytes)
+        return entry
+
+    missing = [[n for n in range(len(chunks)) if (number, n) not in parts] for number in range(len(planned))]
+    lazily = kept and n_jobs in (None, 1)  # what was fitted last is measured before the next is fitted
+    ready = {} if lazily else {number: fitted(number) for number in range(len(planned)) if missing[number]}
+
+    def jobs() -> Iterator[tuple[int, int, Entry]]:
+        for number, wanted in enumerate(missing):
+            entry = (ready.get(number) or fitted(number)) if wanted else None
+            for chunk in wanted:
+                assert entry is not None
+                yield number, chunk, entry
+
+    def measured(number: int, chunk: int, entry: Entry) -> tuple[int, int, Part]:
+        return number, chunk, measure(entry, [episodes.read(place) for place in chunks[chunk]], at, scale, seed)
+
+    with threads_for(total_rows(test)):
+        if n_jobs in (None, 1):
+            found: Any = (measured(*job) for job in jobs())
+        else:
+            found = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
+                joblib.delayed(measured)(*job) for job in jobs()
+            )
+        done = sum(len(chunks[chunk]) for _, chunk in parts)
+        for number, chunk, part in found:
+            kept.keep_part(number, chunk, part)
+            parts[number, chunk] = part
+            done += len(chunks[chunk])
+            if progress is not None:
+                progress(done, len(planned) * len(episodes))
+    return [
+        (fits.get(number) or kept.fit(number), [parts[number, chunk] for chunk in range(len(chunks))])
+        for number in range(len(planned))
+    ]
+
+
+# --- the result -------------------------------------------------------------------------------------------------
+def _columns(
+    planned: Sequence[Plan], measured: Measured, known: Sequence[str], seeds: Sequence[int] | None
+) -> tuple[dict[str, np.ndarray], Counter]:
+    """Turn records into columns, in the order of chunks, learners, seeds and episodes."""
     records: list[dict[str, Any]] = []
-    for part in parts:
-        records += part
-        if progress is not None:
-            progress(len(records), len(entries) * len(episodes))
-    return records
-
-
-def _measure(entry: Entry, episodes: Sequence[Episode], at: Situated, scale: float, seed: int) -> list[dict[str, Any]]:
-    """Adapt one learner to some episodes and score it on their query rows."""
-    records = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FamiliarityWarning)
-        adapted = _adapt(entry, episodes, seed)
-        for episode, (model, seconds) in zip(episodes, adapted, strict=True):
-            X, y = _columns_for(entry.learner, episode.query.X), episode.query.y
-            classes = at.classes or episode.support.classes
-            start = time.perf_counter()
-            try:
-                found = score(model, X, y, kind=at.kind, labels=at.labels, classes=classes, scale=scale)
-            except Exception as error:
-                raise _failure(entry, episode, "predict", error) from error
-            taken = time.perf_counter() - start
-            keys = (0, episode.name, episode.group, episode.shots, episode.draw, entry.name, len(y), seconds, taken)
-            record = dict(zip(KEYS, keys, strict=True)) | found
-            fallback = getattr(model, "fallback", "") if entry.baseline else ""
-            records.append(record | ({"fallback": fallback} if fallback else {}))
-    return records
-
-
-def _adapt(entry: Entry, episodes: Sequence[Episode], seed: int) -> list[tuple[Any, float]]:
-    learner = entry.learner
-    if entry.how == "adapt" and hasattr(learner, "adapt_many"):
-        start = time.perf_counter()
-        try:
-            models = list(learner.adapt_many([episode.support for episode in episodes]))
-        except Exception as error:
-            for episode in episodes:  # find out which one it is
-                try:
-                    learner.adapt(_columns_for(learner, episode.support.X), episode.support.y)
-                except Exception as one:
-                    raise _failure(entry, episode, "adapt", one) from one
-            raise UpstairsError(
-                f"Learner {entry.name!r} failed in adapt_many, {type(error).__name__}: {error}"
-            ) from error
-        each = (time.perf_counter() - start) / len(episodes)
-        return [(model, each) for model in models]
-    found = []
-    for episode in episodes:
-        X, y = _columns_for(learner, episode.support.X), episode.support.y
-        start = time.perf_counter()
-        try:
-            model = learner.adapt(X, y) if entry.how == "adapt" else _seeded(learner, episode, seed).fit(X, y)
-        except Exception as error:
-            raise _failure(entry, episode, "adapt", error) from error
-        found.append((model, time.perf_counter() - start))
-    return found
-
-
-def _seeded(estimator: Any, episode: Episode, seed: int) -> Any:
-    """Return a copy of an estimator; a ``random_state`` of None becomes one of the episode's own."""
-    copy = clone(estimator)
-    text = f"{seed}/{episode.name}/{episode.shots}/{episode.draw}"
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") % 2**31
-    free = [key for key, value in copy.get_params().items() if value is None and key.split("__")[-1] == "random_state"]
-    return copy.set_params(**dict.fromkeys(free, number)) if free else copy
-
-
-def _columns_for(learner: Any, X: Any) -> Any:
-    """Hand tables to our own learners as they are, to others as an array or a data frame."""
-    if not isinstance(X, Table) or isinstance(learner, MetaLearner | PriorEstimator | Baseline):
-        return X
-    return X.to_pandas() if X.categorical else np.column_stack(X.columns)
-
-
-def _failure(entry: Entry, episode: Episode, doing: str, error: Exception) -> UpstairsError:
-    return UpstairsError(
-        f"Learner {entry.name!r} failed to {doing} on task {episode.name!r} ({episode.shots} shots, draw {episode.draw}, "
-        f"{len(episode.support)} support rows), {type(error).__name__}: {error}"
-    )
-
-
-# --- the record -------------------------------------------------------------------------------------------------
-def _columns(records: Sequence[dict[str, Any]], known: Sequence[str]) -> tuple[dict[str, np.ndarray], Counter]:
-    columns = {name: np.array([record[name] for record in records]) for name in KEYS}
+    for chunk in range(len(measured[0][1])):
+        for plan, (_, parts) in zip(planned, measured, strict=True):
+            for seed in seeds if plan.seed is None and seeds is not None else [plan.seed]:
+                extra = {} if seed is None else {"seed": seed}
+                records += [record | extra for record in parts[chunk].records]
+    keys = KEYS if seeds is None else (*KEYS, "seed")
+    columns = {name: np.array([record[name] for record in records]) for name in keys}
     columns |= {name: np.array([record.get(name, np.nan) for record in records], dtype=np.float64) for name in known}
-    fallbacks = Counter((record["learner"], record["fallback"][:120]) for record in records if "fallback" in record)
+    own = [record for _, parts in measured for part in parts for record in part.records]
+    fallbacks = Counter((record["learner"], record["fallback"][:120]) for record in own if "fallback" in record)
     return columns, fallbacks
 
 
-def _unmeasured(columns: Mapping[str, np.ndarray], learner: str) -> list[LeftOut]:
+def _bins(planned: Sequence[Plan], measured: Measured) -> dict[str, dict[int, np.ndarray]]:
+    """Sum the bins of confidence by learner and number of shots."""
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for plan, (_, parts) in zip(planned, measured, strict=True):
+        for part in parts:
+            if part.bins.any():
+                shots = part.records[0]["shots"]
+                of = found.setdefault(plan.name, {})
+                of[shots] = of.get(shots, 0.0) + part.bins
+    return found
+
+
+def _megabytes(planned: Sequence[Plan], measured: Measured) -> dict[str, tuple[float, float]]:
+    """Peak of memory while learning from the training tasks, and while adapting."""
+    fits = _mean_of(planned, [fit.megabytes for fit, _ in measured])
+    adapted = [float(np.fmax.reduce([part.megabytes for part in parts])) for _, parts in measured]
+    return {name: (fits[name], value) for name, value in _mean_of(planned, adapted).items()}
+
+
+def _mean_of(planned: Sequence[Plan], values: Sequence[float]) -> dict[str, float]:
+    """Mean over the seeds of each learner."""
+    found: dict[str, list[float]] = {}
+    for plan, value in zip(planned, values, strict=True):
+        found.setdefault(plan.name, []).append(value)
+    return {name: float(np.mean(of)) for name, of in found.items()}
+
+
+def _unmeasured(columns: Mapping[str, np.ndarray], learner: str, seeds: int) -> list[LeftOut]:
     """Count the episodes whose query rows do not allow a metric."""
     found = []
     reasons = {"auc": "one class among the query rows", "r2": "one query row, or all query targets equal"}
@@ -274,12 +287,30 @@ def _unmeasured(columns: Mapping[str, np.ndarray], learner: str) -> list[LeftOut
             gone = np.isnan(columns[metric]) & (columns["learner"] == learner)
             for shots in np.unique(columns["shots"][gone]).tolist():
                 tasks = columns["task"][gone & (columns["shots"] == shots)].tolist()
-                found.append(LeftOut(shots, len(tasks), reason, tuple(dict.fromkeys(tasks))[:100], metric))
+                found.append(LeftOut(shots, len(tasks) // seeds, reason, tuple(dict.fromkeys(tasks))[:100], metric))
     return found
 
 
 def _listed(shots: Any) -> list[Any]:
     return list(shots) if isinstance(shots, Iterable) else [shots]
+
+
+def _seeds(seeds: Any) -> list[int] | None:
+    if seeds is None:
+        return None
+    found = list(range(seeds)) if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool) else seeds
+    if not isinstance(found, Sequence) or len(set(found)) < max(len(found), 2):
+        raise TaskError(f"seeds must be a number of at least 2, or so many different integers, but is {seeds!r}.")
+    return [int(seed) for seed in found]
+
+
+def _names(baselines: Any) -> Any:
+    return baselines if baselines is None or isinstance(baselines, str) else list(baselines)
+
+
+def _said(order: Order) -> Any:
+    """Write an order as a JSON value."""
+    return {"function": getattr(order, "__qualname__", type(order).__name__)} if callable(order) else order
 
 
 def _number(random_state: Any) -> int:
