@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
+import upstairs as up
 from upstairs.cli import main
 from upstairs.evaluate import EvaluationResult
 
 
-def test_a_page_from_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_from_a_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "report.html"
     words = ["report", str(folder / "train.csv"), "--task", "shop", "--target", "revenue", "--out", str(out)]
-    assert main([*words, "--shots", "2,5", "--draws", "1", "--json", str(tmp_path / "r.json")]) == 0
+    words += ["--shots", "2,5", "--draws", "1", "--json", str(tmp_path / "r.json"), "--record", str(tmp_path / "run")]
+    assert main([*words, "--no-forecast"]) == 0
     shown = capsys.readouterr()
     assert "with 5 rows the mse of neural-network is" in shown.out.splitlines()[0]
     assert "The page is" in shown.err
@@ -25,17 +28,23 @@ def test_a_page_from_a_file(folder: Path, tmp_path: Path, capsys: pytest.Capture
         "no-meta",
         "Largest weights",
         "Familiarity",
+        "Where the prior hurts",
         "--shots 2,5",
         "14 to learn from, 4 held out",
     ):
         assert said in text, said
-    again = EvaluationResult.from_dict(json.loads((tmp_path / "r.json").read_text()))
-    assert again.episodes_hash[:12] in text
+    first = EvaluationResult.load(tmp_path / "r.json")
+    assert first.episodes_hash[:12] in text
+    assert first.meta_seconds["neural-network"] > 0
+    assert "Would more tasks help?" not in text
+    with monkeypatch.context() as patched:
+        patched.setattr(up.MetaNeuralNetwork, "meta_fit", None)
+        assert main([*words, "--no-forecast"]) == 0
+    assert EvaluationResult.load(tmp_path / "r.json").same_numbers(first)
 
 
 def test_several_families(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which family is learned is one thing, how several stand on a page another: all are the quickest one here."""
-    import upstairs as up
     from upstairs.cli import report as command
 
     names = {"neural-network": up.MetaNeuralNetwork, "svm": up.MetaSVM, "tree": up.MetaDecisionTree}
@@ -53,6 +62,22 @@ def test_several_families(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert "tree, guard" in text
     assert "--learner tree --learner neural-network" in text
     assert "neural-network, guard" not in text
+    assert "Would more tasks help?" in text
+
+
+def test_a_forecast_that_takes_long_is_quick_or_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from upstairs.cli import report as command
+
+    asked = []
+    monkeypatch.setattr("upstairs.evaluate.curves.task_curve", lambda meta, *_, **more: asked.append((meta, more)))
+    protocol = {"shots": [1, 5], "ways": None, "queries": None, "draws": 1, "metric": None, "n_jobs": 1}
+    _, remarks = command._curve(up.MetaNeuralNetwork(), None, None, 100.0, None, protocol, 0)
+    assert "plain linear prior; with all that was tried here it takes about 16 minutes: add --forecast." in remarks[0]
+    assert (asked[-1][0].net, asked[-1][1]["orders"], asked[-1][1]["shots"]) == (None, 3, 5)
+    assert command._curve(up.MetaSVM(), None, None, 100.0, None, protocol, 0)[1][0].startswith("Whether more tasks")
+    assert command._curve(up.MetaSVM(), None, None, 100.0, True, protocol, 0) == (None, [])
+    assert command._curve(up.MetaSVM(), None, None, 0.1, False, protocol, 0) == (None, [])
+    assert [more["orders"] for _, more in asked] == [3, 5]
 
 
 @pytest.mark.parametrize(

@@ -93,12 +93,12 @@ def test_without_a_cause_nothing_is_made_up():
 def test_chance_alone_seldom_finds_a_cause():
     rng = np.random.default_rng(0)
     found = 0
-    for _ in range(20):
+    for _ in range(8):
         noisy = {**RESULT.columns, "mse": rng.normal(size=len(RESULT.columns["mse"]))}
         found += bool(
             negative_transfer(dataclasses.replace(RESULT, columns=noisy, _cells={}), "prior", TASKS, "own").groups
         )
-    assert found <= 4  # 1 is expected
+    assert found <= 3  # .4 is expected
 
 
 def test_familiarity_is_one_of_the_descriptions():

@@ -5,20 +5,25 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import Ridge
 
 import upstairs as up
 from upstairs.errors import TaskError
-from upstairs.report import evaluation_report, plot_differences, plot_familiarity, plot_shots
+from upstairs.evaluate.negative_transfer import Group
+from upstairs.report import evaluation_report, plot_differences, plot_familiarity, plot_reliability, plot_shots
 from upstairs.report.evaluation_page import evaluation_verdict
 from upstairs.report.prior_contents import prior_parts, prior_weights
+from upstairs.report.task_parts import transfer_parts
 
-FAMILY = up.tasks.synthetic.SharedSubspace()
+TRAIN, _, TEST = (
+    up.tasks.synthetic.SharedSubspace().sample(22, 30, random_state=0).split(valid=0.0, test=10 / 22, random_state=0)
+)
 
 
 @pytest.fixture(scope="module")
 def measured():
-    train, _, test = FAMILY.sample(22, 30, random_state=0).split(valid=0.0, test=10 / 22, random_state=0)
+    train, test = TRAIN, TEST
     meta = up.MetaNeuralNetwork(method="bayesian-linear", net=None, prior_mean="linear", shots=5).meta_fit(train)
     result = up.evaluate(
         {"mine <b>": meta, "ridge": Ridge()}, test, train=train, shots=[2, 8], baselines=["no-meta", "pooled"]
@@ -47,10 +52,13 @@ def test_the_verdict_is_against_who_knows_the_task_alone(measured):
 def test_a_page_has_everything_and_loads_nothing(measured):
     meta, test, result = measured
     familiarity = {task.name: model.familiarity_ for task, model in zip(test, meta.adapt_many(test), strict=True)}
+    curve = up.evaluate.task_curve(meta, TRAIN, test, sizes=[4, 8], orders=2, shots=8)
     text = evaluation_report(
         result,
         title="Shops & <prices>",
         familiarity=familiarity,
+        transfer=result.negative_transfer("mine <b>", test, guarded="ridge"),
+        curve=curve,
         prior=prior_parts(meta),
         about=[("tasks", "12 and 10")],
         reproduce="upstairs report a.csv",
@@ -61,6 +69,11 @@ def test_a_page_has_everything_and_loads_nothing(measured):
         "2 rows",
         "Task by task",
         "Familiarity",
+        "Where the prior hurts",
+        "Would more tasks help?",
+        "With twice as many tasks (24 instead of 12)",
+        "With guard=True",
+        "Which learners can be told apart, with 8 rows",
         "Calibration",
         "What the prior knows",
         "Largest weights",
@@ -69,12 +82,12 @@ def test_a_page_has_everything_and_loads_nothing(measured):
         result.episodes_hash[:12],
     ):
         assert said in text, said
-    assert text.count("<svg") == 3
-    assert text.count('role="img" aria-label="') == 3
+    assert text.count("<svg") == 5
+    assert text.count('role="img" aria-label="') == 5
     assert "<script" not in text
     assert "src=" not in text
     assert len(text) < 300_000
-    assert evaluation_report(result, title="short").count("<svg") == 2
+    assert evaluation_report(result, title="short").count("<svg") == 3
 
 
 def test_without_matplotlib_the_page_says_so(measured, monkeypatch):
@@ -122,3 +135,30 @@ def test_what_lies_between_zero_and_one_has_a_certificate(measured):
     assert "What can be promised" in text
     assert "mine &lt;b&gt; with 8 rows. With 95 % confidence the mean error rate of new tasks is at most" in text
     assert "What can be promised" not in evaluation_report(result, title="an error without end")
+
+
+def test_probabilities_have_a_picture_and_causes_a_table(measured):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    tasks = up.tasks.synthetic.HiddenRule().sample(8, 40, random_state=0)
+    result = up.evaluate({"trees": RandomForestClassifier(5)}, tasks, shots=[10], baselines=["no-meta"], queries=30)
+    text = evaluation_report(result, title="classes")
+    assert "Calibration error" in text
+    assert f"{result.calibration_error('trees'):.3f}" in text
+    line = plot_reliability(result, 10).lines[1]
+    rows, confidence, right = result.bins["trees"][10][result.bins["trees"][10][:, 0] >= 10].T
+    np.testing.assert_allclose(line.get_ydata(), right / rows)
+    np.testing.assert_allclose(line.get_xdata(), confidence / rows)
+    with pytest.raises(TaskError, match="No probabilities were measured of 'ridge'"):
+        plot_reliability(measured[2], 8, learners=["ridge"])
+    found = measured[2].negative_transfer("mine <b>", TEST)
+    groups = (Group(("log10 rows above 2",), 6, 4, 0.125), Group(("log10 rows at most 2",), 4, 0, -0.5))
+    said = " ".join(
+        part.text for part in transfer_parts(dataclasses.replace(found, groups=groups, explained=0.3, p=0.01))
+    )
+    assert "log10 rows above 2" in said
+    assert "4 of 6" in said
+    assert "+0.125" in said
+    from matplotlib import pyplot
+
+    pyplot.close("all")

@@ -20,6 +20,7 @@ from upstairs.cli.options import (
     LabelsOption,
     MetricName,
     Queries,
+    RecordFolder,
     Target,
     TaskColumn,
     TestShare,
@@ -76,6 +77,7 @@ def evaluate(
     csv_out: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write one line a learner and episode.")
     ] = None,
+    record: RecordFolder = None,
     n_jobs: Jobs = 1,
 ) -> None:
     """Measure the learner beside honest baselines, on tasks that it has not seen.
@@ -126,7 +128,8 @@ def evaluate(
         tasks = fitting(read_tasks(source, **columns), settings)
         known = None if train is None else fitting(read_tasks(train, **columns), settings)
         with working(f"Measuring on {len(tasks)} tasks") as progress:
-            results = [measure(meta, tasks, known, 0, guard, protocol, progress)]
+            kept = protocol | {"record": record}
+            results = [measure(meta, tasks, known, 0, guard, kept, progress)]
         show(f"The prior {meta.prior_.hash[:8]} on {len(tasks)} tasks of {source.name}.")
     else:
         assert train is not None
@@ -139,7 +142,8 @@ def evaluate(
         with working(f"{len(states)} splits") as progress:
             for number, state in enumerate(states):
                 part = partly(progress, number, len(states))
-                results.append(_one_split(tasks, state, test, categorical, guard, protocol, part))
+                folder = record and record / f"split-{state}"
+                results.append(_one_split(tasks, state, test, categorical, guard, protocol, part, folder))
     report(results, states, metric)
     _write(results, states, json_out, csv_out)
 
@@ -220,15 +224,25 @@ def compared(
     train: Any,
     state: int,
     protocol: dict[str, Any],
-    seconds: Mapping[str, float],
+    costs: Mapping[str, tuple[float, float]],
     progress: Any = None,
 ) -> Any:
-    """Evaluate several fitted meta-learners by name, the first guarded beside it."""
+    """Evaluate several fitted meta-learners by name, the first guarded beside it; ``costs`` are seconds and megabytes."""
     first, *others = metas
-    guarded = f"{first}, guard"
+    guarded = guarded_name(first)
     learners = {first: metas[first], guarded: _guarded(metas[first]), **{name: metas[name] for name in others}}
     result = _run(learners, tasks, train=train, random_state=state, progress=progress, **protocol)
-    return replace(result, meta_seconds={**result.meta_seconds, **seconds, guarded: seconds[first]})
+    costs = {**costs, guarded: costs[first]}
+    seconds = {**result.meta_seconds, **{name: cost[0] for name, cost in costs.items()}}
+    memory = {
+        name: (costs[name][1] if name in costs else old, adapt) for name, (old, adapt) in result.megabytes.items()
+    }
+    return replace(result, meta_seconds=seconds, megabytes=memory)
+
+
+def guarded_name(name: str) -> str:
+    """Name of a learner that is measured with ``guard=True``, too."""
+    return f"{name}, guard"
 
 
 def _guarded(meta: Any) -> Any:
@@ -261,18 +275,40 @@ def _one_split(
     guard: bool,
     protocol: dict[str, Any],
     progress: Any,
+    folder: Path | None = None,
 ) -> Any:
-    import time
-
     from upstairs.cli.common import split_names
     from upstairs.learners.neural_network import MetaNeuralNetwork
 
     known, _, held_out = tasks.split(valid=0.0, test=test, random_state=state)
     columns = known[0].columns
     codes = split_names(categorical, columns if isinstance(columns, tuple) else ())
+    learner = MetaNeuralNetwork(categorical=tuple(codes))
+    meta, seconds, _ = learned(learner, known, folder and folder / "prior")
+    protocol = protocol | {"record": folder and folder / "measured"}
+    return measure(meta, held_out, known, state, guard, protocol, progress, seconds)
+
+
+def learned(learner: Any, tasks: Any, folder: Path | None) -> tuple[Any, float, float]:
+    """Fit a meta-learner, or read it from its folder: the learner, seconds, and megabytes at the peak."""
+    import json
+    import time
+
+    from upstairs.learners.registry import load, save
+    from upstairs.outer.peak import Peak
+    from upstairs.storage import write_file
+
+    cost = folder and folder.with_name(f"{folder.name}-cost.json")
+    if folder and cost and cost.exists():
+        return load(folder), *json.loads(cost.read_bytes())
     start = time.perf_counter()
-    meta = MetaNeuralNetwork(categorical=tuple(codes)).meta_fit(known)
-    return measure(meta, held_out, known, state, guard, protocol, progress, time.perf_counter() - start)
+    with Peak() as peak:
+        meta = learner.meta_fit(tasks)
+    seconds = time.perf_counter() - start
+    if folder and cost:
+        save(meta, folder)
+        write_file(cost, json.dumps([seconds, peak.megabytes]).encode())
+    return meta, seconds, peak.megabytes
 
 
 def report(results: Sequence[Any], states: Sequence[int], metric: str | None = None) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "LabelsOption",
     "MetricName",
     "Queries",
+    "RecordFolder",
     "Seed",
     "Source",
     "Target",
@@ -89,4 +90,10 @@ MetricName = Annotated[
     str | None, typer.Option("--metric", help="What is compared. mse, auc or accuracy if not given.")
 ]
 JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")]
+RecordFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--record", metavar="FOLDER", help="Keep what is learned and measured; the same command goes on from there."
+    ),
+]
 Jobs = Annotated[int, typer.Option("--n-jobs", help="Processes.")]

@@ -19,6 +19,7 @@ from upstairs.cli.options import (
     LabelsOption,
     MetricName,
     Queries,
+    RecordFolder,
     Seed,
     Source,
     Target,
@@ -60,7 +61,15 @@ def report(
     draws: Draws = 3,
     queries: Queries = "all",
     metric: MetricName = None,
+    forecast: Annotated[
+        bool | None,
+        typer.Option(
+            "--forecast/--no-forecast",
+            help="Learn from fewer tasks, too, and say whether more would help. If not given: where that takes a minute at most.",
+        ),
+    ] = None,
     json_out: JsonOut = None,
+    record: RecordFolder = None,
     n_jobs: Jobs = 1,
     seed: Seed = 0,
 ) -> None:
@@ -70,11 +79,8 @@ def report(
     Example:
       upstairs report sales.csv --task shop --target revenue --out report.html
     """  # noqa: D301
-    import json
-    import time
-
     from upstairs.cli.common import read_tasks, say, show, split_names, whole_numbers, working
-    from upstairs.cli.evaluate import compared
+    from upstairs.cli.evaluate import compared, guarded_name, learned
     from upstairs.report.evaluation_page import evaluation_report, evaluation_verdict
     from upstairs.report.page import write_page
     from upstairs.report.prior_contents import prior_parts
@@ -90,23 +96,29 @@ def report(
     columns = known[0].columns
     codes = tuple(split_names(categorical, columns if isinstance(columns, tuple) else ()))
     families = list(dict.fromkeys(learner or [Family.neural_network]))
-    metas, seconds = {}, {}
+    metas, costs = {}, {}
     for family in families:
-        say(f"Learning a prior: {family.value}, {len(known)} tasks.")
-        begun = time.perf_counter()
-        metas[family.value] = _made(family, codes, seed).meta_fit(known)
-        seconds[family.value] = time.perf_counter() - begun
+        name = family.value
+        say(f"Learning a prior: {name}, {len(known)} tasks.")
+        metas[name], *cost = learned(_made(family, codes, seed), known, record and record / name)
+        costs[name] = (cost[0], cost[1])
     protocol: dict[str, Any] = {
         "shots": numbers, "ways": ways, "queries": most, "draws": draws, "metric": metric, "n_jobs": n_jobs,
-        "baselines": "auto", "order": None,
+        "baselines": "auto", "order": None, "record": record and record / "measured",
     }  # fmt: skip
     with working(f"Measuring on {len(held_out)} tasks") as progress:
-        result = compared(metas, held_out, known, seed, protocol, seconds, progress)
-    first = metas[families[0].value]
+        result = compared(metas, held_out, known, seed, protocol, costs, progress)
+    main = families[0].value
+    first = metas[main]
+    familiarity = _familiarity(first, held_out)
+    curve, remarks = _curve(_made(families[0], codes, seed), known, held_out, costs[main][0], forecast, protocol, seed)
     text = evaluation_report(
         result,
         title=f"Does meta-learning help on {source.name}?",
-        familiarity=_familiarity(first, held_out),
+        familiarity=familiarity,
+        transfer=_transfer(result, main, held_out, familiarity, guarded_name(main)),
+        curve=curve,
+        remarks=remarks,
         prior=prior_parts(first),
         about=[
             ("tasks", f"{len(known)} to learn from, {len(held_out)} held out"),
@@ -121,9 +133,7 @@ def report(
     )
     write_page(out, text)
     if json_out is not None:
-        json_out.write_text(
-            json.dumps({"random_states": [seed], **result.to_dict()}, allow_nan=False), encoding="utf-8"
-        )
+        result.save(json_out)
         say(f"Everything is in {json_out}")
     show(*evaluation_verdict(result))
     say(f"The page is {out} ({out.stat().st_size / 1024:.0f} KiB).")
@@ -142,6 +152,61 @@ def _made(family: Family, categorical: tuple[str, ...], seed: int) -> Any:
     from upstairs.learners.neural_network import MetaNeuralNetwork
 
     return MetaNeuralNetwork(categorical=categorical, random_state=seed)
+
+
+MOST_SECONDS = 60.0
+"""A forecast that takes longer has to be asked for."""
+SHARE = 0.6
+"""What a fit on part of the tasks takes, of one on all, on average."""
+
+
+def _curve(
+    meta: Any, known: Any, held_out: Any, seconds: float, wanted: bool | None, protocol: dict[str, Any], seed: int
+) -> tuple[Any, list[str]]:
+    """The error over the number of training tasks, or a remark why it was not measured."""
+    from upstairs.cli.common import working
+    from upstairs.errors import TaskError
+    from upstairs.evaluate.curves import task_curve
+
+    if wanted is False:
+        return None, []
+    orders, remarks = 5 if wanted else 3, []
+    takes = (5 * orders + 1) * SHARE * seconds
+    if wanted is None and takes > MOST_SECONDS:
+        if getattr(meta, "net", None) != "auto":
+            return None, [
+                f"Whether more tasks would help was not measured, as it takes {_minutes(takes)}: add --forecast."
+            ]
+        meta = meta.set_params(net=None, prior_mean="linear")
+        remarks = [
+            "Whether more tasks would help was measured with a plain linear prior; with all that was tried here it "
+            f"takes {_minutes(takes)}: add --forecast."
+        ]
+    shots = protocol["shots"][len(protocol["shots"]) // 2]
+    settings = {name: protocol[name] for name in ("ways", "queries", "draws", "metric", "n_jobs")}
+    try:
+        with working("Learning from fewer tasks") as progress:
+            curve = task_curve(
+                meta, known, held_out, orders=orders, shots=shots, random_state=seed, progress=progress, **settings
+            )
+    except TaskError as error:
+        return None, [f"Whether more tasks would help was not measured: {error}"]
+    return curve, remarks
+
+
+def _minutes(seconds: float) -> str:
+    return f"about {max(seconds / 60, 1):.0f} minutes"
+
+
+def _transfer(result: Any, learner: str, tasks: Any, familiarity: dict[str, float], guarded: str) -> Any:
+    """Where the prior hurt, if the learner without it was measured."""
+    from upstairs.evaluate.metrics import METRICS
+    from upstairs.evaluate.negative_transfer import negative_transfer
+
+    alone = next((name for name in result.baselines if name.startswith("no-meta")), None)
+    if alone is None or not isinstance(METRICS[result.metric].goal, str):
+        return None
+    return negative_transfer(result, learner, tasks, alone, guarded=guarded, familiarity=familiarity)
 
 
 def _familiarity(meta: Any, tasks: Any) -> dict[str, float]:

@@ -17,7 +17,7 @@ from upstairs.report.tables import (
 
 if TYPE_CHECKING:
     from upstairs.report.curve_figures import plot_task_curve
-    from upstairs.report.evaluation_figures import plot_differences, plot_familiarity, plot_shots
+    from upstairs.report.evaluation_figures import plot_differences, plot_familiarity, plot_reliability, plot_shots
     from upstairs.report.evaluation_page import evaluation_report
     from upstairs.report.rank_figures import plot_ranks
     from upstairs.report.stream_figures import plot_stream, plot_worlds, stream_figure
@@ -33,6 +33,7 @@ __all__ = [
     "plot_familiarity",
     "plot_ranks",
     "plot_rates",
+    "plot_reliability",
     "plot_schedule",
     "plot_shots",
     "plot_stream",
@@ -50,6 +51,7 @@ _LATER = {
     "plot_differences": "upstairs.report.evaluation_figures",
     "plot_familiarity": "upstairs.report.evaluation_figures",
     "plot_ranks": "upstairs.report.rank_figures",
+    "plot_reliability": "upstairs.report.evaluation_figures",
     "plot_shots": "upstairs.report.evaluation_figures",
     "plot_task_curve": "upstairs.report.curve_figures",
     "plot_stream": "upstairs.report.stream_figures",

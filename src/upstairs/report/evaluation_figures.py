@@ -19,7 +19,7 @@ from upstairs.report.stream_figures import LOOKS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_differences", "plot_familiarity", "plot_shots"]
+__all__ = ["differences", "plot_differences", "plot_familiarity", "plot_reliability", "plot_shots", "shown"]
 
 MARKERS = "osD^vP"
 MOST = len(LOOKS)
@@ -177,4 +177,52 @@ def plot_familiarity(
     at, values = zip(*pairs, strict=True)
     ax.scatter(at, values, s=18, color="#d55e00")
     ax.set(xlim=(-2, 102), xlabel="familiarity (percentile)", ylabel=f"{result.metric}: {learner}\nless {against}")
+    return ax
+
+
+def plot_reliability(
+    result: EvaluationResult, shots: int, *, learners: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw how often the predicted label is right against the confidence in it, over all query rows.
+
+    A mark is a bin of confidence; those of fewer than ten rows are left out.
+
+    Parameters
+    ----------
+    result : EvaluationResult
+        Of a classification.
+    shots : int
+    learners : sequence of str, optional
+        At most six. None: as `plot_shots`.
+    ax : matplotlib axes, optional
+        None: new ones.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    TaskError
+        For a learner without probabilities.
+    """
+    chosen = list(learners or (name for name in shown(result, result.metric) if name in result.bins))
+    odd = [name for name in chosen if shots not in result.bins.get(name, {})]
+    if odd or not chosen:
+        raise TaskError(f"No probabilities were measured of {odd[0] if odd else 'any learner'!r} with shots={shots}.")
+    ax = axes(ax, (4.8, 4.0))
+    ax.plot([0, 1], [0, 1], color="0.5", linewidth=0.8)
+    for number, name in enumerate(chosen[:MOST]):
+        rows, confidence, right = (part[result.bins[name][shots][:, 0] >= 10] for part in result.bins[name][shots].T)
+        colour, dashes, width = LOOKS[number]
+        ax.plot(
+            confidence / rows,
+            right / rows,
+            color=colour,
+            linestyle=dashes,
+            linewidth=width,
+            marker=MARKERS[number],
+            markersize=4,
+            label=name,
+        )
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence in the predicted label", ylabel="share of right labels")
+    ax.legend(fontsize="small", frameon=False)
     return ax

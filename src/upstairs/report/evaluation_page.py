@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from upstairs.errors import MissingExtraError, TaskError
-from upstairs.evaluate.metrics import COVERAGE, METRICS
-from upstairs.evaluate.questions import BOUNDED
+from upstairs.errors import TaskError
+from upstairs.evaluate.curve_result import TaskCurve
+from upstairs.evaluate.metrics import METRICS
+from upstairs.evaluate.negative_transfer import NegativeTransfer
 from upstairs.evaluate.result import EvaluationResult
 from upstairs.evaluate.statistics import paired_bootstrap
 from upstairs.report import page as parts
-from upstairs.report.descent_figures import blank_figure
-from upstairs.report.evaluation_figures import differences, plot_differences, plot_familiarity, plot_shots, shown
+from upstairs.report.calibration_parts import calibration_parts
+from upstairs.report.evaluation_figures import differences, plot_shots, shown
+from upstairs.report.evaluation_words import digits, drawn, rows_said, signed
+from upstairs.report.outlook_parts import forecast_parts, promise_parts
+from upstairs.report.rank_figures import plot_ranks
+from upstairs.report.task_parts import difference_parts, familiarity_parts, transfer_parts
 
 __all__ = ["evaluation_report", "evaluation_verdict"]
 
 ALONE = ("no-meta", "tuned")
 """Baselines that know nothing but the rows of the task."""
-UNFAMILIAR = 2.5
-"""Percentile below which a task counts as unfamiliar."""
 
 
 def evaluation_report(
@@ -30,6 +31,8 @@ def evaluation_report(
     *,
     title: str,
     familiarity: Mapping[str, float] | None = None,
+    transfer: NegativeTransfer | None = None,
+    curve: TaskCurve | None = None,
     prior: Sequence[parts.Html] = (),
     about: Sequence[tuple[str, Any]] = (),
     reproduce: str = "",
@@ -45,6 +48,10 @@ def evaluation_report(
     title : str
     familiarity : mapping of task to float, optional
         How familiar each test task looks to the prior: its percentile among tasks that the prior knows.
+    transfer : NegativeTransfer, optional
+        As `upstairs.evaluate.EvaluationResult.negative_transfer` gives it.
+    curve : TaskCurve, optional
+        As `upstairs.evaluate.task_curve` gives it.
     prior : sequence of Html
         What the prior contains, in parts of `upstairs.report.page`.
     about : sequence of (name, value)
@@ -72,14 +79,19 @@ def evaluation_report(
     found += [parts.note(remark) for remark in remarks]
     found += _curves(result, learner)
     for shots in result.shots:
-        found += [parts.heading(_rows(result, shots)), _table(result, shots)]
+        found += [parts.heading(rows_said(result, shots)), _table(result, shots)]
+    found += _ranks(result)
     if rival is not None:
-        found += [parts.heading("Task by task"), *_tasks(result, learner, rival)]
+        found += [parts.heading("Task by task"), *difference_parts(result, learner, rival)]
+        if transfer is not None:
+            found += [parts.heading("Where the prior hurts"), *transfer_parts(transfer)]
         if familiarity:
-            found += [parts.heading("Familiarity"), *_familiarity(result, familiarity, learner, rival)]
-    if "coverage" in result.metrics:
-        found += [parts.heading("Calibration"), *_calibration(result)]
-    found += _promise(result, learner)
+            found += [parts.heading("Familiarity"), *familiarity_parts(result, familiarity, learner, rival)]
+    if curve is not None:
+        found += [parts.heading("Would more tasks help?"), *forecast_parts(curve)]
+    calibration = calibration_parts(result)
+    found += [parts.heading("Calibration"), *calibration] if calibration else []
+    found += promise_parts(result, learner)
     if prior:
         found += [parts.heading("What the prior knows"), *prior]
     found += [parts.heading("Cost"), _cost(result)]
@@ -112,8 +124,8 @@ def evaluation_verdict(result: EvaluationResult) -> list[str]:
         "equal": "Whether learning from the other tasks helps cannot be told here",
     }
     first = (
-        f"{words[outcome]}: with {_rows(result, shots)} the {metric.name} of {learner} is {_digits(table[learner].mean)}, that of the best "
-        f"learner that knows the task alone ({alone.learner}) {_digits(alone.mean)}."
+        f"{words[outcome]}: with {rows_said(result, shots)} the {metric.name} of {learner} is {digits(table[learner].mean)}, that of the "
+        f"best learner that knows the task alone ({alone.learner}) {digits(alone.mean)}."
     )
     return [first, *said]
 
@@ -128,9 +140,9 @@ def _beside(result: EvaluationResult, learner: str, shots: int) -> list[str]:
     words = {"better": "better than", "worse": "worse than", "equal": "not to be told from"}
     outcome = _outcome(row.difference, row.difference_low, row.difference_high, METRICS[result.metric].goal)
     return [
-        f"{_rows(result, shots)}: {words[outcome]} the best baseline, {reference.learner} ({_digits(row.mean)} against "
-        f"{_digits(reference.mean)}; difference {_signed(row.difference)}, 95 % interval {_signed(row.difference_low)} to "
-        f"{_signed(row.difference_high)}; better on {row.wins} of {row.tasks} tasks, worse on {row.losses})."
+        f"{rows_said(result, shots)}: {words[outcome]} the best baseline, {reference.learner} ({digits(row.mean)} against "
+        f"{digits(reference.mean)}; difference {signed(row.difference)}, 95 % interval {signed(row.difference_low)} to "
+        f"{signed(row.difference_high)}; better on {row.wins} of {row.tasks} tasks, worse on {row.losses})."
     ]
 
 
@@ -163,25 +175,11 @@ def _rival(result: EvaluationResult) -> tuple[int, str] | None:
     return next(((shots, row.learner) for row in result.table(shots) if row.reference and row.baseline), None)
 
 
-def _rows(result: EvaluationResult, shots: int) -> str:
-    return f"{shots} row{'' if shots == 1 else 's'}{' a class' if result.labels == 'own' else ''}"
-
-
-def _drawn(draw: Callable[[Any], Any], size: tuple[float, float], alt: str, caption: str) -> parts.Html:
-    """A picture, or a note why there is none."""
-    try:
-        figure = blank_figure(size)
-    except MissingExtraError as error:
-        return parts.note(f"There is no picture: {error}")
-    draw(figure.subplots())
-    return parts.figure(figure, alt, caption)
-
-
 def _curves(result: EvaluationResult, learner: str) -> list[parts.Html]:
     names = shown(result, result.metric)
     alt = f"{result.metric} against the number of support rows, for {', '.join(names)}."
     caption = "Mean over test tasks, with its 95 % interval; support and query rows are the same for every learner."
-    return [_drawn(lambda ax: plot_shots(result, ax=ax), (6.4, 4.0), alt, caption)]
+    return [drawn(lambda ax: plot_shots(result, ax=ax), (6.4, 4.0), alt, caption)]
 
 
 def _table(result: EvaluationResult, shots: int) -> parts.Html:
@@ -192,89 +190,45 @@ def _table(result: EvaluationResult, shots: int) -> parts.Html:
     body = []
     for row in rows:
         name = row.learner + (" (best baseline)" if row.reference and row.baseline else "")
-        gap = "" if math.isnan(row.difference) else _signed(row.difference)
-        span = "" if math.isnan(row.difference) else f"{_signed(row.difference_low)} to {_signed(row.difference_high)}"
+        gap = "" if math.isnan(row.difference) else signed(row.difference)
+        span = "" if math.isnan(row.difference) else f"{signed(row.difference_low)} to {signed(row.difference_high)}"
         wins = f"{row.wins}-{row.ties}-{row.losses}" if row.wins + row.ties + row.losses else ""
         p = "" if math.isnan(row.p) else "< .001" if row.p < 0.001 else f"{row.p:.3f}"
-        cells = [name, _digits(row.mean), f"{_digits(row.low)} to {_digits(row.high)}", gap, span, p, wins]
+        cells = [name, digits(row.mean), f"{digits(row.low)} to {digits(row.high)}", gap, span, p, wins]
         body.append([*cells, f"{row.milliseconds:.2f}"])
     metric = METRICS[result.metric]
     caption = f"{metric.name}, {metric.meaning} ({metric.said}); {rows[0].tasks} test tasks." if rows else ""
     return parts.table(headers, body, numbers=range(1, 8), caption=caption)
 
 
-def _tasks(result: EvaluationResult, learner: str, rival: tuple[int, str]) -> list[parts.Html]:
-    shots, other = rival
-    names, gaps = differences(result, learner, other, shots, result.metric)
-    sign = 1.0 if METRICS[result.metric].goal == "lower" else -1.0
-    order = np.argsort(-sign * gaps, kind="stable")
-    worst = [[names[n], _signed(float(gaps[n]))] for n in order[:5].tolist() if sign * gaps[n] > 0]
-    hurt = int((sign * gaps > 0).sum())
-    alt = f"Difference of {result.metric} between {learner} and {other} on {len(gaps)} tasks, sorted; it is worse on {hurt}."
-    caption = f"With {_rows(result, shots)}: {learner} less {other}, one mark a task."
-    drawn = _drawn(lambda ax: plot_differences(result, learner, other, shots, ax=ax), (6.4, 3.2), alt, caption)
-    if not worst:
-        return [drawn, parts.paragraph(f"{learner} is worse on no task.")]
-    lost = parts.table(
-        ("task", f"{result.metric} less {other}"), worst, numbers=[1], caption="Where the prior hurt most"
-    )
-    return [drawn, lost]
-
-
-def _familiarity(
-    result: EvaluationResult, familiarity: Mapping[str, float], learner: str, rival: tuple[int, str]
-) -> list[parts.Html]:
-    shots, other = rival
-    values = np.array(list(familiarity.values()), dtype=float)
-    strange = int((values < UNFAMILIAR).sum())
-    said = parts.paragraph(
-        f"Half of the {len(values)} test tasks lie above percentile {np.median(values):.0f} of the tasks that the prior knows;",
-        f"{strange} look unfamiliar (below {UNFAMILIAR:g}; {UNFAMILIAR / 100 * len(values):.1f} would by chance).",
-    )
-    alt = f"Difference of {result.metric} on each test task against its familiarity."
-    caption = "Left: tasks unlike those that the prior was learned on; grey: unfamiliar."
-    drawn = _drawn(
-        lambda ax: plot_familiarity(result, familiarity, learner, other, shots, ax=ax), (6.4, 3.2), alt, caption
-    )
-    return [said, drawn]
-
-
-def _calibration(result: EvaluationResult) -> list[parts.Html]:
-    tables = {shots: {row.learner: row for row in result.table(shots, "coverage")} for shots in result.shots}
-    names = [name for name in result.learners if any(name in table for table in tables.values())]
-    rows = [
-        [name, *(f"{100 * tables[s][name].mean:.1f} %" if name in tables[s] else "" for s in result.shots)]
-        for name in names
-    ]
-    headers = ("learner", *(_rows(result, shots) for shots in result.shots))
-    caption = f"Targets inside the {100 * COVERAGE:.0f} % prediction interval: {100 * COVERAGE:.0f} % is right."
-    return [parts.table(headers, rows, numbers=range(1, len(headers)), caption=caption)]
-
-
-def _promise(result: EvaluationResult, learner: str) -> list[parts.Html]:
-    """A certificate for measures that lie in a range whatever the data."""
-    if result.metric not in BOUNDED:
-        return []
+def _ranks(result: EvaluationResult) -> list[parts.Html]:
+    """Mean ranks of the learners on the picture of curves, where there are tasks enough to rank them on."""
     shots = result.shots[len(result.shots) // 2]
-    said = result.certificate(learner, shots=shots).in_words().splitlines()
-    about = parts.paragraph(f"{learner} with {_rows(result, shots)}.", said[0])
-    return [parts.heading("What can be promised"), about, *map(parts.paragraph, said[1:])]
+    here = {row.learner for row in result.table(shots)}
+    names = [name for name in shown(result, result.metric) if name in here]
+    if len(names) < 3:
+        return []
+    try:
+        ranks = result.ranks(shots, learners=names)
+    except TaskError:
+        return []
+    title = f"Which learners can be told apart, with {rows_said(result, shots)}"
+    picture = drawn(lambda ax: plot_ranks(ranks, ax=ax), (6.4, 2.4), str(ranks), "Mean rank over the test tasks.")
+    return [parts.heading(title), picture]
 
 
 def _cost(result: EvaluationResult) -> parts.Html:
     table = {row.learner: row for row in result.table(result.shots[-1])}
-    rows = [
-        [name, f"{table[name].meta_seconds:.2f}" if table[name].meta_seconds else "", f"{table[name].milliseconds:.2f}"]
-        for name in result.learners
-        if name in table
-    ]
-    caption = f"Learning from the training tasks, and adapting to {_rows(result, result.shots[-1])} of a new task."
-    return parts.table(("learner", "seconds, once", "milliseconds, each task"), rows, numbers=[1, 2], caption=caption)
-
-
-def _digits(value: float) -> str:
-    return f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}" if abs(value) >= 0.1 else f"{value:+.4f}"
+    rows = []
+    for name in result.learners:
+        if name in table:
+            learned, adapted = result.megabytes.get(name, (math.nan, math.nan))
+            seconds = f"{table[name].meta_seconds:.2f}" if table[name].meta_seconds else ""
+            memory = ["" if math.isnan(value) else f"{value:.0f}" for value in (learned, adapted)]
+            rows.append([name, seconds, memory[0], f"{table[name].milliseconds:.2f}", memory[1]])
+    caption = (
+        f"Learning from the training tasks, once, and adapting to {rows_said(result, result.shots[-1])} of a new task, each time. Memory "
+        "is what the process took at most beyond what it held (adapting: to up to 256 tasks at once)."
+    )
+    headers = ("learner", "learn, s", "MB", "adapt, ms", "MB")
+    return parts.table(headers, rows, numbers=range(1, 5), caption=caption)

@@ -81,7 +81,12 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> Html:
 
 
 def table(
-    headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[int] = (), caption: str = ""
+    headers: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    numbers: Sequence[int] = (),
+    texts: Sequence[int] = (),
+    caption: str = "",
 ) -> Html:
     """A table in a box of its own, which scrolls where it is wider than the page.
 
@@ -92,6 +97,8 @@ def table(
         One cell a header; the first one names the row.
     numbers : sequence of int
         Columns that are set to the right.
+    texts : sequence of int
+        Columns whose cells may take several lines.
     caption : str
         Above the table.
 
@@ -100,16 +107,16 @@ def table(
     >>> "<th scope='row'>a&lt;b</th>".replace("'", '"') in table(("who", "rows"), [("a<b", 3)], numbers=[1]).text
     True
     """
-    right = {number: ' class="number"' for number in numbers}
+    kinds = {number: ' class="number"' for number in numbers} | {number: ' class="text"' for number in texts}
     head = "".join(
-        f'<th scope="col"{right.get(place, "")}>{html.escape(header)}</th>' for place, header in enumerate(headers)
+        f'<th scope="col"{kinds.get(place, "")}>{html.escape(header)}</th>' for place, header in enumerate(headers)
     )
     lines = []
     for row in rows:
         first, *rest = row
-        cells = f'<th scope="row"{right.get(0, "")}>{html.escape(str(first))}</th>'
+        cells = f'<th scope="row"{kinds.get(0, "")}>{html.escape(str(first))}</th>'
         cells += "".join(
-            f"<td{right.get(place, '')}>{html.escape(str(cell))}</td>" for place, cell in enumerate(rest, start=1)
+            f"<td{kinds.get(place, '')}>{html.escape(str(cell))}</td>" for place, cell in enumerate(rest, start=1)
         )
         lines.append(f"<tr>{cells}</tr>")
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
@@ -241,6 +248,7 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9375rem; overflow-wrap: normal; }
 caption { text-align: left; padding-bottom: .4rem; }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+.text { white-space: normal; min-width: 12rem; }
 thead th { color: var(--soft); font-weight: 600; }
 tbody th { font-weight: 500; }
 .number { text-align: right; }
