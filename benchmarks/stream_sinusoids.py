@@ -1,11 +1,12 @@
 """Waves whose band of amplitudes grows: does following the meta-leader need fewer rows, forget nothing, and regret little?
 
-    python benchmarks/stream_sinusoids.py [--seeds 3] [--tasks 20] [--method maml] [--meta-steps 1000]
+    python benchmarks/stream_sinusoids.py [--seeds 3] [--tasks 20] [--method maml] [--meta-steps 300] [--growth 0]
 
 Tasks come one after another, borders known, amplitudes from 0-5, 0-7, 0-9, 0-11, 0-13 (`upstairs.online.drift.sinusoid_bands`). The
 first ten tasks of the first band teach the first prior. Every later task is learned from its first k rows and judged by the squared
 error on 100 others; "rows" are the fewest rows from which on the mean over the tasks of a band stays below the stated error.
-"Follow the meta-leader": `OnlineMetaLearner(meta)`, whose prior takes more meta-steps whenever there are a tenth more tasks.
+"Follow the meta-leader": `OnlineMetaLearner(meta)`, whose prior takes more meta-steps after every task (with ``--growth``: after so
+many, as a share of those in the reservoir).
 "From scratch": the same network from random weights, trained on the rows by Adam. "Fine-tune the last": the same from the
 network that the last task ended with. "All tasks, then fine-tune": from a network trained on all rows of all tasks so far. Their rate
 and their number of steps are the best of a grid on the first ten tasks. Regret: error at ten rows less that of the last prior, which
@@ -151,7 +152,9 @@ def run(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         shots=(3, 20),
         random_state=seed,
     ).meta_fit(known)
-    online = up.OnlineMetaLearner(meta, meta_steps=options.meta_steps, chunk=ROWS, rows=ROWS, forgetting=None)
+    online = up.OnlineMetaLearner(
+        meta, meta_steps=options.meta_steps, growth=options.growth, chunk=ROWS, rows=ROWS, forgetting=None
+    )
     plain = {}
     for name, kind in (("from scratch", "fresh"), ("fine-tune the last", "last"), ("all tasks, then fine-tune", "all")):
         rate, steps = tuned(kind, start, seed)
@@ -203,11 +206,13 @@ def power(regret: np.ndarray) -> float:
 def page(runs: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     groups = np.array(runs[0]["groups"])
     bands = list(dict.fromkeys(groups.tolist()))
+    when = f"at {options.growth:.0%} more tasks" if options.growth else "after every task"
     lines = [
         "# Waves whose band of amplitudes grows",
         "",
         f"`python benchmarks/stream_sinusoids.py`: {len(runs)} seeds, {options.tasks} tasks a band, method {options.method!r}, "
-        f"{options.meta_steps} meta-steps whenever the prior grows ({np.mean([r['seconds'] for r in runs]):.0f} s a stream, "
+        f"{options.meta_steps} meta-steps whenever the prior grows, {when} ("
+        f"{np.mean([r['seconds'] for r in runs]):.0f} s a stream, "
         f"{runs[0]['grown']:,} steps in all). Stated error {STATED}.",
         "",
         "| rows until the mean error of a band stays below it, each seed | " + " | ".join(bands) + " |",
@@ -274,7 +279,8 @@ def main() -> None:
     parser.add_argument("--method", default="maml")
     parser.add_argument("--inner", type=int, default=5)
     parser.add_argument("--rate", type=float, default=0.003)
-    parser.add_argument("--meta-steps", type=int, default=1000)
+    parser.add_argument("--meta-steps", type=int, default=300)
+    parser.add_argument("--growth", type=float, default=0.0)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     runs = [run(seed, options) for seed in range(options.seeds)]

@@ -33,21 +33,20 @@ from upstairs.prior import Prior
 
 __all__ = ["Growth", "check_grows", "grown"]
 
-SHARE = 0.1
-"""A prior grows when so many worlds have ended, as a share of the tasks in the reservoir."""
-
 
 @dataclass(frozen=True, slots=True)
 class Growth:
     """The reservoir of tasks, and when a prior was last learned from it.
 
     ``first`` counts the tasks that the first prior was learned on, ``ended`` worlds that have ended, ``waiting`` those since the prior
-    last grew, ``chosen`` the tasks that its form was last chosen on. ``training`` and ``net`` are how a prior goes on that is trained by
-    gradients, and a network of the user's own; ``prior_mean`` is what may be chosen as the mean of another.
+    last grew (it grows when they are a ``share`` of the reservoir), ``chosen`` the tasks that its form was last chosen on. ``training``
+    and ``net`` are how a prior goes on that is trained by gradients, and a network of the user's own; ``prior_mean`` is what may be chosen
+    as the mean of another.
     """
 
     seen: Seen
     training: Training
+    share: float
     net: Any = None
     prior_mean: str = "auto"
     first: int = 0
@@ -56,7 +55,7 @@ class Growth:
     chosen: int = 0
 
     @classmethod
-    def of(cls, meta: MetaLearner, seen: Seen, meta_steps: int) -> Growth:
+    def of(cls, meta: MetaLearner, seen: Seen, meta_steps: int, share: float) -> Growth:
         """Start from a meta-learner and the tasks that it learned."""
         check_grows(meta.prior_)
         asked = getattr(meta, "training", None) or Training()
@@ -64,7 +63,7 @@ class Growth:
         mean = getattr(meta, "prior_mean", "auto")
         mean = "none" if mean == "linear" else mean
         first = int(meta.prior_.provenance["tasks"])
-        return cls(seen, training, getattr(meta, "net", None), mean, first=first, chosen=first)
+        return cls(seen, training, share, getattr(meta, "net", None), mean, first=first, chosen=first)
 
     def after(self, prior: Prior, name: str, world: World, most: int, seed: int) -> tuple[Growth, Prior | None]:
         """Put a world that has ended into the reservoir.
@@ -89,7 +88,7 @@ class Growth:
         ended, waiting = self.ended + 1, self.waiting + 1
         rng = np.random.default_rng([seed, ended])
         seen = _with_task(self.seen, name, world, most, rng, ended + self.first)
-        if waiting < SHARE * len(seen.names):
+        if waiting < self.share * len(seen.names):
             return replace(self, seen=seen, ended=ended, waiting=waiting), None
         met = max(ended + self.first, len(seen.names))
         doubled = met >= 2 * self.chosen

@@ -70,6 +70,8 @@ class OnlineMetaLearner(BaseEstimator):
         form, the rates of a ForgetfulClassifier or -Regressor, and else none. None: no such learners.
     meta_steps : int
         Steps over the tasks of the reservoir whenever a prior grows that is trained by gradients.
+    growth : float
+        A prior grows when so many worlds have ended, as a share of the tasks in the reservoir. 0: after every world.
     detectors : sequence of DriftDetector or of their methods
         Drift detectors whose alarm makes a change likely (.05 a row) in the chunk that follows; none are needed.
     random_state : int
@@ -128,6 +130,7 @@ class OnlineMetaLearner(BaseEstimator):
         temper: float = 0.75,
         forgetting: Any = "auto",
         meta_steps: int = 300,
+        growth: float = 0.1,
         detectors: Any = (),
         random_state: int = 0,
     ) -> None:
@@ -141,6 +144,7 @@ class OnlineMetaLearner(BaseEstimator):
         self.temper = temper
         self.forgetting = forgetting
         self.meta_steps = meta_steps
+        self.growth = growth
         self.detectors = detectors
         self.random_state = random_state
 
@@ -326,6 +330,8 @@ class OnlineMetaLearner(BaseEstimator):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, but is {value!r}.")
+        if not 0.0 <= self.growth < np.inf:
+            raise ValueError(f"growth must be a share of at least 0, but is {self.growth!r}; 0.1 is usual.")
         return Odds(self.hazard, self.recall, self.temper, self.chunk)
 
     def _limits(self) -> Limits:
@@ -348,6 +354,7 @@ class OnlineMetaLearner(BaseEstimator):
             self.reservoir,
             rates,
             self.meta_steps,
+            self.growth,
             self.random_state,
             tuple(DriftDetector(entry) if isinstance(entry, str) else entry for entry in detectors),
         )

@@ -37,13 +37,14 @@ LIGHT = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is kept: worlds, rows of each, tasks; how followers forget; steps of a growing prior; the seed of what is drawn."""
+    """How much is kept: worlds, rows of each, tasks; how followers forget; steps of a growing prior and when it grows; the seed."""
 
     memory: int
     rows: int
     reservoir: int
     forgetting: Any
     meta_steps: int
+    growth: float
     seed: int
     detectors: tuple[DriftDetector, ...] = ()
 
@@ -163,7 +164,7 @@ def begin_prior(learner: Any, limits: Limits) -> Live:
     grows = isinstance(learner, MetaLearner)
     template = learner.learner() if grows else clone(learner, safe=False)
     reader = PriorReader.of(template, learner, limits.rows, limits.forgetting)
-    growth = Growth.of(learner, learner._kept(), limits.meta_steps) if grows else None
+    growth = Growth.of(learner, learner._kept(), limits.meta_steps, limits.growth) if grows else None
     contest = begin(reader.worlds)
     watches = _watches(limits, reader, contest)
     return Live(reader, contest, start_following(reader.followers), growth=growth, watches=watches)
@@ -233,7 +234,7 @@ def restored_live(learner: Any, document: Mapping[str, Any], arrays: Mapping[str
             names, groups = (tuple(entries) for entries in document["seen"])
             seen = Seen(arrays["seen/x"], arrays["seen/y"], arrays["seen/offsets"], names, groups)
             first, ended, waiting, chosen = document["growth"]
-            growth = Growth.of(learner, seen, limits.meta_steps)
+            growth = Growth.of(learner, seen, limits.meta_steps, limits.growth)
             growth = replace(growth, first=first, ended=ended, waiting=waiting, chosen=chosen)
     contest = contest_restored(document, arrays, reader.worlds)
     watches = _watches(limits, reader, contest)
