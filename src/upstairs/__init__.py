@@ -79,14 +79,16 @@ _PLACES = {
     "Training": "upstairs.outer.training",
     "UnsolvedWarning": "upstairs.errors",
     "UpstairsError": "upstairs.errors",
-    "evaluate": "upstairs.evaluate",
     "load": "upstairs.learners.registry",
     "meta_cross_validate": "upstairs.evaluate",
     "recommended": "upstairs.learners.shipped",
     "save": "upstairs.learners.registry",
 }
 
-__all__ = [*_PLACES, "__version__", "online", "optim", "tasks", "testing"]
+_PARTS = ("evaluate", "online", "optim", "tasks", "testing")
+"""Packages; ``evaluate`` can be called as well."""
+
+__all__ = [*_PLACES, *_PARTS, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -94,7 +96,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_PLACES[name]), name)
         globals()[name] = value
         return value
-    if name in ("online", "optim", "tasks", "testing"):
+    if name in _PARTS:
         return importlib.import_module(f"upstairs.{name}")
     if name == "__version__":
         from importlib.metadata import version

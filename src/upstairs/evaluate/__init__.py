@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -53,4 +54,5 @@ class _Callable(ModuleType):
         return evaluate(*args, **kwargs)
 
 
+__signature__ = signature(evaluate)
 sys.modules[__name__].__class__ = _Callable
