@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from upstairs.tasks import bundled, synthetic
     from upstairs.tasks.pool import ClassPool
+    from upstairs.tasks.store import duplicates
+    from upstairs.tasks.store_write import write_store
     from upstairs.tasks.table import Table
     from upstairs.tasks.task import Task
     from upstairs.tasks.taskset import TaskSet, check_disjoint
@@ -18,6 +20,8 @@ _PLACES = {
     "Task": "upstairs.tasks.task",
     "TaskSet": "upstairs.tasks.taskset",
     "check_disjoint": "upstairs.tasks.taskset",
+    "duplicates": "upstairs.tasks.store",
+    "write_store": "upstairs.tasks.store_write",
 }
 
 __all__ = [*_PLACES, "bundled", "synthetic"]

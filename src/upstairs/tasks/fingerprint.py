@@ -6,11 +6,11 @@ import hashlib
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt64
+from jaxtyping import Int, Shaped, UInt64
 
 from upstairs.tasks.table import Table, as_columns
 
-__all__ = ["fingerprint", "row_codes"]
+__all__ = ["fingerprint", "fingerprints", "row_codes"]
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -34,10 +34,23 @@ def fingerprint(X: Any, y: Shaped[np.ndarray, " row"]) -> str:
     >>> fingerprint(X, y) == fingerprint(X, y[::-1])
     False
     """
+    return fingerprints(X, y, np.array([0, len(y)]))[0]
+
+
+def fingerprints(X: Any, y: Shaped[np.ndarray, " row"], offsets: Int[np.ndarray, " boundary"]) -> list[str]:
+    """`fingerprint` of every stretch of rows, from ``offsets[t]`` to ``offsets[t + 1]``, none of them empty.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0).reshape(3, 2), np.array(["a", "b", "b"])
+    >>> fingerprints(X, y, np.array([0, 1, 3])) == [fingerprint(X[:1], y[:1]), fingerprint(X[1:], y[1:])]
+    True
+    """
     X = as_columns(X)
     rows = row_codes(X, y)
-    parts = (len(y), X.shape[1], int(rows.sum(dtype=np.uint64)), int(_mixed(rows ^ _ODD).sum(dtype=np.uint64)))
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    sums = [np.add.reduceat(codes, offsets[:-1]).tolist() for codes in (rows, _mixed(rows ^ _ODD))]
+    parts = zip(np.diff(offsets).tolist(), [X.shape[1]] * (len(offsets) - 1), *sums, strict=True)
+    return [hashlib.blake2b(repr(part).encode(), digest_size=16).hexdigest() for part in parts]
 
 
 def row_codes(X: Any, y: Shaped[np.ndarray, " row"]) -> UInt64[np.ndarray, " row"]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, final, overload
 
 import numpy as np
@@ -12,12 +11,13 @@ from jaxtyping import Int
 
 from upstairs.errors import TaskError
 from upstairs.tasks.task import Kind, Labels, LazyTask, Task
+from upstairs.tasks.task_readers import TaskReaders
 
 __all__ = ["TaskSet", "check_disjoint"]
 
 
 @final
-class TaskSet(Sequence[Task]):
+class TaskSet(TaskReaders, Sequence[Task]):
     """Related tasks of one kind, read lazily where their reader allows it.
 
     Parameters
@@ -48,7 +48,7 @@ class TaskSet(Sequence[Task]):
     """
 
     def __init__(self, tasks: Iterable[Task | LazyTask], *, labels: Labels | None = None) -> None:
-        self._entries: tuple[Task | LazyTask, ...] = tuple(tasks)
+        self._entries: Sequence[Task | LazyTask] = tuple(tasks)
         kinds = {entry.kind for entry in self._entries}
         if len(kinds) > 1:
             odd = {
@@ -92,7 +92,7 @@ class TaskSet(Sequence[Task]):
         if isinstance(index, Sequence | np.ndarray) and not isinstance(index, str):
             if np.asarray(index).dtype == bool:
                 index = self._from_mask(np.asarray(index))
-            return self._sub([self._entries[int(i)] for i in index])
+            return self._taken(index)
         if isinstance(index, str):
             raise TaskError(f"Tasks are found by number; for the name {index!r} use tasks.named({index!r}).")
         return self._entries[index].load()
@@ -108,17 +108,20 @@ class TaskSet(Sequence[Task]):
     @property
     def names(self) -> tuple[str, ...]:
         """Task names, in order."""
-        return tuple(entry.name for entry in self._entries)
+        return self._told("names") or tuple(entry.name for entry in self._entries)
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Return the group of each task; a task without one is a group of its own."""
-        return tuple(entry.group if entry.group is not None else f"task:{entry.name}" for entry in self._entries)
+        groups = self._told("groups") or [entry.group for entry in self._entries]
+        pairs = zip(groups, self.names, strict=True)
+        return tuple(group if group is not None else f"task:{name}" for group, name in pairs)
 
     @property
     def rows(self) -> Int[np.ndarray, " task"]:
         """Rows of each task."""
-        return np.array([len(entry) for entry in self._entries], dtype=np.int64)
+        told = self._told("rows")
+        return np.array([len(entry) for entry in self._entries], dtype=np.int64) if told is None else told
 
     @functools.cached_property
     def classes(self) -> tuple[Any, ...]:
@@ -142,7 +145,8 @@ class TaskSet(Sequence[Task]):
 
     def canonical(self) -> TaskSet:
         """Return the same tasks in the order of their names, so that no result depends on the order they came in."""
-        return self._sub(sorted(self._entries, key=lambda entry: entry.name))
+        names = self.names
+        return self._taken(sorted(range(len(names)), key=names.__getitem__))
 
     def filter(
         self,
@@ -154,14 +158,14 @@ class TaskSet(Sequence[Task]):
     ) -> TaskSet:
         """Keep tasks by size, by number of classes, or by any question that a function answers."""
         kept = [
-            entry
-            for entry in self._entries
+            number
+            for number, entry in enumerate(self._entries)
             if len(entry) >= min_rows
             and (max_rows is None or len(entry) <= max_rows)
             and (min_classes == 0 or len(entry.classes) >= min_classes)
             and (predicate is None or predicate(entry.load()))
         ]
-        return self._sub(kept)
+        return self._taken(kept)
 
     def map(self, function: Callable[[Task], Task]) -> TaskSet:
         """Apply a function to every task now; names and groups may change, the kind may not become mixed."""
@@ -219,191 +223,24 @@ class TaskSet(Sequence[Task]):
             raise TaskError(f"A mask needs one truth value a task, {len(self)} in all, but has shape {mask.shape}.")
         return np.flatnonzero(mask)
 
-    def _sub(self, entries: Iterable[Task | LazyTask]) -> TaskSet:
+    def _told(self, what: str) -> Any:
+        """What the entries of a store know of all tasks at once; None for others."""
+        return None if isinstance(self._entries, tuple) else getattr(self._entries, what)
+
+    def _taken(self, numbers: Any) -> TaskSet:
+        if isinstance(self._entries, tuple):
+            return self._sub(tuple(self._entries[int(i)] for i in numbers))
+        return self._sub(self._entries.take(numbers))  # type: ignore[attr-defined]
+
+    def _sub(self, entries: Sequence[Task | LazyTask]) -> TaskSet:
+        return TaskSet.over(entries, self.kind, self.labels)
+
+    @classmethod
+    def over(cls, entries: Sequence[Task | LazyTask], kind: Kind | None, labels: Labels | None) -> TaskSet:
+        """Make a set of entries that were checked before: a tuple, or the index of a store."""
         part = object.__new__(TaskSet)
-        part._entries, part.kind, part.labels = tuple(entries), self.kind, self.labels
+        part._entries, part.kind, part.labels = entries, kind, labels
         return part
-
-    @classmethod
-    def from_frame(
-        cls,
-        frame: Any,
-        *,
-        task: str | None,
-        target: str | Sequence[str],
-        group: str | None = None,
-        kind: Kind | None = None,
-        categorical: Sequence[str] = (),
-        labels: Labels | None = None,
-        order: str | None = None,
-        drop: Sequence[str] = (),
-    ) -> TaskSet:
-        """Read a data frame that holds the rows of all tasks.
-
-        Parameters
-        ----------
-        frame : data frame
-            Of pandas, polars (also a LazyFrame) or pyarrow. Rows of a task need not stand together.
-        task : str or None
-            The column that names the task of a row. None: every row belongs to every target.
-        target : str or list of str
-            One target column, without missing cells; or a list: one task for each (task, column), named
-            ``task/column`` (``column`` if ``task=None``), made of the rows where that column is present.
-        group : str, optional
-            A column that is constant inside a task; splits keep a group together.
-        kind : {"regression", "classification"}, optional
-            Inferred with `infer_kind` on the whole column; the same for all tasks.
-        categorical : sequence of str
-            Number columns that are identifiers and become categories.
-        labels : {"shared", "own"}, optional
-            Shared when not given: a label of a target column means the same in every task.
-        order : str, optional
-            A column by which the rows of a task are sorted; it stays a feature unless in ``drop``.
-        drop : sequence of str
-            Columns that are not features; the task, target and group columns never are.
-
-        Raises
-        ------
-        TaskError
-            For a column that is absent or stands twice, rows without a task name, missing or infinite targets, a group
-            that changes inside a task, or text in a number column; lists every bad task.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> frame = pd.DataFrame({"site": ["b", "a", "b"], "age": [30, 40, 50], "dose": [1.5, 2.5, 3.5]})
-        >>> tasks = TaskSet.from_frame(frame, task="site", target="dose")
-        >>> tasks
-        TaskSet(2 tasks, 3 rows, regression)
-        >>> tasks.named("b").X.column("age")
-        array([30., 50.])
-        """
-        from upstairs.tasks.readers import from_frame
-
-        return from_frame(
-            frame,
-            task=task,
-            target=target,
-            group=group,
-            kind=kind,
-            categorical=categorical,
-            labels=labels,
-            order=order,
-            drop=drop,
-        )
-
-    @classmethod
-    def from_folder(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        target: str,
-        group: str | Mapping[str, str] | None = None,
-        kind: Kind | None = None,
-        categorical: Sequence[str] = (),
-        labels: Labels | None = None,
-        pattern: str = "*",
-        drop: Sequence[str] = (),
-    ) -> TaskSet:
-        """Read a folder with one CSV, TSV (also ``.gz``) or Parquet file a task, named by the file's stem.
-
-        Every file is read and checked once now, and again whenever its task is looked at; only the last one is kept.
-        In CSV and TSV an empty cell is missing and nothing else is.
-
-        Parameters
-        ----------
-        path : str or path
-            The folder.
-        target : str
-            The target column of every file.
-        group : str or mapping, optional
-            A column that is constant inside a file, a mapping from task names to groups, or ``":folder:"``: the
-            subfolder of ``path`` that a file lies in.
-        kind : {"regression", "classification"}, optional
-            Inferred on the targets of all files together; the same for all tasks.
-        categorical : sequence of str
-            Number columns that are identifiers and become categories.
-        labels : {"shared", "own"}, optional
-            Shared when not given: a label of a target column means the same in every task.
-        pattern : str
-            Which files, as in `pathlib.Path.glob`; ``"**/*"`` looks into subfolders.
-        drop : sequence of str
-            Columns that are not features.
-
-        Raises
-        ------
-        TaskError
-            If there is no file, or listing every file that is damaged or breaks a rule; later, if a file has changed.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> import pandas as pd
-        >>> frame = pd.DataFrame({"x": [0.1, 0.2], "active": ["yes", "no"]})
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for name in ("first", "second"):
-        ...         frame.to_csv(f"{folder}/{name}.csv", index=False)
-        ...     tasks = TaskSet.from_folder(folder, target="active")
-        ...     tasks, tasks[1]
-        (TaskSet(2 tasks, 4 rows, classification, shared labels), Task('second', 2 rows, 1 columns, classification))
-        """
-        from upstairs.tasks.readers import from_folder
-
-        return from_folder(
-            path,
-            target=target,
-            group=group,
-            kind=kind,
-            categorical=categorical,
-            labels=labels,
-            pattern=pattern,
-            drop=drop,
-        )
-
-    @classmethod
-    def from_arrays(
-        cls,
-        Xs: Any,
-        ys: Any,
-        *,
-        names: Sequence[str] | None = None,
-        groups: Sequence[str | None] | None = None,
-        kind: Kind | None = None,
-        labels: Labels | None = None,
-    ) -> TaskSet:
-        """Read one X and one y a task, or one X with a column of targets a task.
-
-        Parameters
-        ----------
-        Xs : sequence of arrays of shape (row, feature), or one such array
-            Frames are taken as well.
-        ys : sequence of arrays of shape (row,), or one array of shape (row, task)
-            In the second form NaN is a target that was not measured; such rows are left out of that task.
-        names : sequence of str, optional
-            One a task; numbered when not given.
-        groups : sequence of str, optional
-            One a task.
-        kind : {"regression", "classification"}, optional
-            Inferred on the targets of all tasks together.
-        labels : {"shared", "own"}, optional
-            Inferred when not given (see the class).
-
-        Raises
-        ------
-        TaskError
-            If counts differ, or listing every task that breaks a rule.
-
-        Examples
-        --------
-        >>> X = np.arange(6.0).reshape(3, 2)
-        >>> TaskSet.from_arrays([X, X[:2]], [np.array([.1, .2, .3]), np.array([.4, .5])])
-        TaskSet(2 tasks, 5 rows, regression)
-        >>> TaskSet.from_arrays(X, np.array([[0, 1], [1, np.nan], [1, 0]])).rows
-        array([3, 2])
-        """
-        from upstairs.tasks.readers import from_arrays
-
-        return from_arrays(Xs, ys, names=names, groups=groups, kind=kind, labels=labels)
 
 
 def check_disjoint(**parts: TaskSet) -> None:
