@@ -196,7 +196,7 @@ def test_a_damaged_file_is_named_and_can_be_left_out(tmp_path, what):
         with pytest.raises(StorageError, match="is damaged or gone"):
             up.TaskSet.from_store(tmp_path)
     else:  # the length is right: it is noticed when the task is read
-        with pytest.raises(StorageError, match=r"Task 't000': part-.* is damaged or gone"):
+        with pytest.raises(StorageError, match=r"Task 't00.': part-.* is damaged or gone"):
             up.TaskSet.from_store(tmp_path)[0]
     with pytest.warns(UserWarning, match="6 tasks in damaged files are left out"):
         left = up.TaskSet.from_store(tmp_path, damaged="skip")

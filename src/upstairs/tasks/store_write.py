@@ -202,7 +202,7 @@ class _Writer:
         self._number = len(before["parts"]) if before else 0
         folder.sweep()
 
-    def add(self, task: Task) -> None:
+    def add(self, task: Any) -> None:
         """Take one task."""
         if not isinstance(task, Task):
             raise TaskError(f"A store takes tasks, but got a {type(task).__name__}; pass Task objects.")
