@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, final
 
 import numpy as np
@@ -182,10 +183,14 @@ class _Part:
 
     def undo(self) -> None:
         """Leave no file."""
-        try:
-            self._context.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-        except BaseException:  # the file is gone, which is all that is wanted
-            return
+        with suppress(OSError, ValueError):
+            self._writer.close()
+        with suppress(_Undone):
+            self._context.__exit__(_Undone, _Undone(), None)
+
+
+class _Undone(Exception):
+    """Tells a file that is being written that it is not wanted."""
 
 
 @final
