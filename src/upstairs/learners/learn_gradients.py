@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -39,9 +39,10 @@ from upstairs.values import restored, stored
 if TYPE_CHECKING:
     from upstairs.inner.traced import TracedRule
     from upstairs.nets.build import Net
-    from upstairs.outer.draws import Draw
+    from upstairs.outer.draws import Draw, TaskDraw, WindowDraw
+    from upstairs.outer.sources import Source
 
-__all__ = ["learn_by_gradients", "learn_on_by_gradients"]
+__all__ = ["Material", "learn_by_gradients", "learn_on_by_gradients", "network", "trained_prior"]
 
 SHOTS = {"shared": (1, 20), "own": (1, 5)}
 WAYS, PROTOTYPE_WAYS = 5, 20
@@ -54,7 +55,7 @@ HEAVY_DRAWS = 40
 
 def learn_by_gradients(
     tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None, plan: Plan
-) -> tuple[Prior, Seen]:
+) -> tuple[Prior, Seen | None]:
     """Make a prior from tasks in canonical order.
 
     Parameters
@@ -66,7 +67,15 @@ def learn_by_gradients(
         training tasks (whole groups), which are then not trained on.
     plan
         For a method that is trained by gradients, or for "prototype" with a network.
+
+    Returns
+    -------
+    prior
+    seen
+        Encoded rows of the tasks; None for a large store, whose rows are never all in memory.
     """
+    from upstairs.learners.learn_store import is_streamed, learn_from_store
+
     own = isinstance(tasks, ClassPool) or tasks.labels == "own"
     kind = "own" if own else "regression" if getattr(tasks, "kind", "") == "regression" else "shared"
     if plan.method != "prototype":
@@ -75,10 +84,12 @@ def learn_by_gradients(
     settings["options"] = stored(dict(plan.options))
     if not own:
         assert isinstance(tasks, TaskSet)
+        if is_streamed(tasks):
+            return learn_from_store(tasks, validation, settings, plan), None
         described, seen, encoder = encoded(tasks, plan.categorical)
         settings |= described
         held = held_rows(validation, encoder, settings)
-        net = _net(plan, (encoder.width,), encoder, max(len(tasks.classes), 1))
+        net = network(plan, (encoder.width,), encoder, max(len(tasks.classes), 1))
         return _train_shared(seen, held, settings, plan, net), seen
     encoder, shape = _own_encoder(tasks, plan)
     classes, names = classes_of(tasks, encoder)
@@ -88,7 +99,7 @@ def learn_by_gradients(
     ways = plan.ways or (min(WAYS, most) if isinstance(tasks, ClassPool) else most)
     if len(shape) > 1:
         settings["image"] = list(shape)
-    net = _net(plan, shape, encoder, ways)
+    net = network(plan, shape, encoder, ways)
     seen = _seen_classes(tasks, classes, names)
     judges = None if validation is None else classes_of(validation, encoder)[0]
     return _train_own(seen, classes.group, judges, settings, plan, net, ways), seen
@@ -117,7 +128,8 @@ def learn_on_by_gradients(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, 
     return _train_own(together, groups, None, settings, plan, net, ways, params), together
 
 
-def _net(plan: Plan, shape: tuple[int, ...], encoder: Encoder, outputs: int) -> Net | None:
+def network(plan: Plan, shape: tuple[int, ...], encoder: Encoder, outputs: int) -> Net | None:
+    """Return the network that a plan asks for, or None for a method without."""
     if plan.method == "prototype":
         net = net_for(plan.net, shape, encoder.width, outputs, "prototype features")
         check_alone(net, plan.method)
@@ -161,35 +173,71 @@ def _train_shared(
     net: Net | None,
     start: Mapping[str, np.ndarray] | None = None,
 ) -> Prior:
+    from upstairs.outer.draws import TaskDraw, flat_data
+
+    fit = seen
+    if held is None:
+        out = held_out(np.unique(seen.groups, return_inverse=True)[1], plan.seed)
+        fit, held = seen.some(~out), seen.some(out)
+    material = Material(
+        TaskDraw,
+        lambda _: flat_data(FlatRows(fit.x, fit.y, fit.offsets)),
+        int(np.diff(fit.offsets).max()),
+        fit.names,
+        (len(seen.names), len(seen.y)),
+    )
+    return trained_prior(material, held, settings, plan, net, start)
+
+
+class Material(NamedTuple):
+    """What is trained on: how tasks are drawn, from which data (for a number of tasks a step), and how large it is."""
+
+    draw: type[TaskDraw] | type[WindowDraw]
+    data: Callable[[int], Mapping[str, np.ndarray] | Source]
+    most_rows: int
+    """Of a task."""
+    names: Sequence[str]
+    size: tuple[int, int]
+    """Tasks and rows, those that were held out counted."""
+
+
+def trained_prior(
+    material: Material,
+    held: Seen,
+    settings: dict[str, Any],
+    plan: Plan,
+    net: Net | None,
+    start: Mapping[str, np.ndarray] | None = None,
+) -> Prior:
+    """Train on tasks that share targets or labels, judge on those held out, and put the prior together."""
     from upstairs.inner.traced import Spec
     from upstairs.outer.augment import training_draw
     from upstairs.outer.draws import TaskDraw, flat_data
 
     kind, ways = settings["kind"], len(settings["classes"])
-    fit = seen
-    if held is None:
-        out = held_out(np.unique(seen.groups, return_inverse=True)[1], plan.seed)
-        fit, held = seen.some(~out), seen.some(out)
     low, high = plan.shots or SHOTS["shared"]
-    high = max(low, min(high, int(np.diff(fit.offsets).max()) - 1))
+    high = max(low, min(high, material.most_rows - 1))
     training = (plan.training or Training()).filled(steps=3000, rate=3e-3, batch=25, queries=20)
     assert training.batch is not None
     assert training.queries is not None
     rule = traced_rule(plan.method, net, ways, plan.options)
-    spec = Spec((fit.x.shape[1],) if net is None else net.inputs, ways)
-    draw = TaskDraw(training.batch, (low, high), training.queries)
-    judges = draw, flat_data(FlatRows(held.x, held.y, held.offsets))
+    spec = Spec((held.x.shape[1],) if net is None else net.inputs, ways)
+    judges = (
+        TaskDraw(training.batch, (low, high), training.queries),
+        flat_data(FlatRows(held.x, held.y, held.offsets)),
+    )
+    draw = material.draw(training.batch, (low, high), training.queries)
     outcome = train(
         traced_rule(plan.method, _computing(net, training), ways, plan.options),
         spec,
         training_draw(draw, training, "shared" if ways else "regression", ways),
-        flat_data(FlatRows(fit.x, fit.y, fit.offsets)),
+        material.data(training.batch),
         training,
         validation=judges,
         judge_rule=rule,
         seed=plan.seed,
         start=start,
-        names=fit.names,
+        names=material.names,
         gradient=plan.gradient,
     )
     _check_solved(rule, *judges, outcome.params)
@@ -200,7 +248,7 @@ def _train_shared(
     tables = tables_from(adapted, folds, plain=plain_rule(plan.method, kind), ways=ways, seed=plan.seed, **_effort(net))
     if kind == "regression":
         tables |= interval_factors(adapted, folds, seed=plan.seed)
-    return prior_of(settings, outcome.params, tables, len(seen.names), len(seen.y))
+    return prior_of(settings, outcome.params, tables, *material.size)
 
 
 def _train_own(

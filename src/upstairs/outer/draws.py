@@ -16,7 +16,7 @@ from upstairs.inner.traced import TaskRows
 from upstairs.tasks.batches import FlatRows
 from upstairs.tasks.sampler import choose_rows, choose_tasks, integers, shuffled, visits
 
-__all__ = ["Draw", "EpisodeDraw", "TaskDraw", "flat_data", "pool_data"]
+__all__ = ["Draw", "EpisodeDraw", "TaskDraw", "WindowDraw", "flat_data", "pool_data", "roomy"]
 
 _SHOTS, _CLASSES = 0x51075, 0xC1A55
 
@@ -60,15 +60,47 @@ class TaskDraw(Draw):
         data = {name: jnp.asarray(array) for name, array in data.items()}
         chosen = choose_tasks(seed, step, data["tasks"], self.batch, jnp)
         number = visits(step, data["tasks"], self.batch, jnp)
-        shots = _shots(self.shots, seed, number, chosen)
-        begin = data["offsets"][chosen]
-        counts = data["offsets"][chosen + 1] - begin
-        rows = choose_rows(seed, number, chosen, counts, self.shots[1], self.queries, jnp, shots=shots)
-        parts = []
-        for index, mask in ((rows.support, rows.support_mask), (rows.query, rows.query_mask)):
-            where = begin[:, None] + index
-            parts.append(TaskRows(data["x"][where], data["y"][where], mask))
-        return chosen, parts[0], parts[1]
+        return (chosen, *_rows_of(self, data, seed, number, chosen, chosen))
+
+
+@final
+@dataclass(frozen=True)
+class WindowDraw(Draw):
+    """The next tasks of a window that `upstairs.outer.feed.Feed` laid out; rows are drawn as `TaskDraw` draws them.
+
+    Parameters
+    ----------
+    batch, shots, queries
+        As of `TaskDraw`.
+    """
+
+    batch: int
+    shots: tuple[int, int]
+    queries: int
+
+    def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
+        """Gather the rows of a step."""
+        data = {name: jnp.asarray(array) for name, array in data.items()}
+        place = (jnp.asarray(step, jnp.uint32) - data["first"]) * np.uint32(self.batch)
+        places = place.astype(jnp.int32) + jnp.arange(self.batch, dtype=jnp.int32)
+        ids = data["ids"][places]
+        number = jnp.broadcast_to(data["visit"], ids.shape)
+        return (ids, *_rows_of(self, data, seed, number, ids, places))
+
+
+def _rows_of(
+    draw: TaskDraw | WindowDraw, data: Mapping[str, Any], seed: Any, number: Any, ids: Any, places: Any
+) -> tuple[TaskRows, TaskRows]:
+    """Draw support and query rows of the tasks at some places of flat data; ``ids`` and ``number`` say which draw it is."""
+    shots = _shots(draw.shots, seed, number, ids)
+    begin = data["offsets"][places]
+    counts = data["offsets"][places + 1] - begin
+    rows = choose_rows(seed, number, ids, counts, draw.shots[1], draw.queries, jnp, shots=shots)
+    parts = []
+    for index, mask in ((rows.support, rows.support_mask), (rows.query, rows.query_mask)):
+        where = begin[:, None] + index
+        parts.append(TaskRows(data["x"][where], data["y"][where], mask))
+    return parts[0], parts[1]
 
 
 @final
@@ -152,7 +184,7 @@ def flat_data(rows: FlatRows, room: tuple[int, int] | None = None) -> dict[str, 
     >>> {name: array.shape for name, array in flat_data(rows).items()}
     {'x': (80, 2), 'y': (80,), 'offsets': (3,), 'tasks': ()}
     """
-    tasks, count = (_roomy(size) for size in ((len(rows), len(rows.y)) if room is None else room))
+    tasks, count = (roomy(size) for size in ((len(rows), len(rows.y)) if room is None else room))
     y = rows.y.astype(np.int32 if rows.y.dtype.kind in "iub" else np.float32)
     return {
         "x": np.pad(rows.x.astype(np.float32), ((0, count - len(y)), (0, 0))),
@@ -162,8 +194,8 @@ def flat_data(rows: FlatRows, room: tuple[int, int] | None = None) -> dict[str, 
     }
 
 
-def _roomy(size: int) -> int:
-    """Round up to one of four sizes between two powers of two."""
+def roomy(size: int) -> int:
+    """Round up to one of four sizes between two powers of two, so that data of about the same size share a program."""
     grain = 1 << max(0, int(size - 1).bit_length() - 3)
     return -(-size // grain) * grain
 
@@ -194,7 +226,7 @@ def pool_data(
     counts = np.bincount(codes)
     shape = x.shape[1:] if inputs is None else inputs
     kept = x if x.dtype == np.uint8 else x.astype(np.float32)
-    out = np.zeros((len(counts), _roomy(int(counts.max())), *shape), kept.dtype)
+    out = np.zeros((len(counts), roomy(int(counts.max())), *shape), kept.dtype)
     order = np.argsort(codes, kind="stable")
     place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
     out[codes[order], place] = kept[order].reshape(len(order), *shape)

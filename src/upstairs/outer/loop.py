@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -80,7 +80,7 @@ class Event:
     ``loss`` is the mean training loss of the last steps, ``rate`` steps a second, ``seconds_left`` an upper estimate
     (None until steps have been timed without compiling), ``validation`` and ``best_loss`` are None where there are
     no validation tasks, ``memory`` (most bytes that
-    steps need) where it is unknown.
+    steps need) where it is unknown; ``waited`` are seconds of this call in which steps waited for data.
     """
 
     kind: Literal["start", "progress", "validation", "end"]
@@ -95,6 +95,7 @@ class Event:
     best_step: int = 0
     reason: str = ""
     memory: int | None = None
+    waited: float = 0.0
 
 
 Callback: TypeAlias = Callable[[Event], None]
@@ -158,7 +159,7 @@ def run(
     found = None if checkpoint is None else read_checkpoint(checkpoint, name)
     state = stepper.start() if found is None else stepper.unpack(found.state)
     progress = Progress({}, stepper.params(state)) if found is None else found
-    tell = _Teller(callback, steps, begun, progress.seconds)
+    tell = _Teller(callback, steps, begun, progress.seconds, stepper)
     tell("start", progress)
     timer, saved_at = _Timer(), begun
     losses = [progress.losses]
@@ -265,8 +266,9 @@ class _Timer:
 class _Teller:
     """Turns progress into events."""
 
-    def __init__(self, callback: Callback | None, steps: int, begun: float, before: float) -> None:
+    def __init__(self, callback: Callback | None, steps: int, begun: float, before: float, stepper: Stepper) -> None:
         self._callback, self._steps, self._begun, self._before = callback, steps, begun, before
+        self._stepper = stepper
 
     def seconds(self) -> float:
         return self._before + time.perf_counter() - self._begun
@@ -284,4 +286,6 @@ class _Teller:
             return
         left = None if rate is None else (self._steps - progress.step) / rate
         best = (progress.best_loss, progress.best_step)
-        self._callback(Event(kind, progress.step, self._steps, self.seconds(), loss, rate, left, judged, *best, reason))
+        waited = getattr(self._stepper, "waited", 0.0)
+        event = Event(kind, progress.step, self._steps, self.seconds(), loss, rate, left, judged, *best, reason)
+        self._callback(replace(event, waited=waited))

@@ -28,6 +28,7 @@ from upstairs.outer.loop import Metrics, Validation
 from upstairs.outer.memory import needed
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser, built
 from upstairs.outer.outer_gradient import norm, outer_gradient
+from upstairs.outer.sources import Source, Whole
 from upstairs.outer.windows import Windows
 from upstairs.storage import content_hash
 
@@ -60,8 +61,8 @@ class ScanStepper:
         Passed on to the rule's ``init``.
     draw : Draw
         Which tasks and rows a step uses.
-    data : dict of arrays
-        What ``draw`` draws from (`draws.flat_data`, `draws.pool_data`).
+    data : dict of arrays, or Source
+        What ``draw`` draws from (`draws.flat_data`, `draws.pool_data`), at once or window after window.
     optimiser : Optimiser or optax.GradientTransformation
     task_clip : float, optional
         Most norm of the gradient of one task; costs one gradient a task in memory.
@@ -92,7 +93,7 @@ class ScanStepper:
         rule: Trainable,
         spec: Any,
         draw: Draw,
-        data: Mapping[str, Any],
+        data: Mapping[str, Any] | Source,
         *,
         optimiser: AnyOptimiser | None = None,
         task_clip: float | None = None,
@@ -108,8 +109,9 @@ class ScanStepper:
     ) -> None:
         self.rule, self.spec, self.draw = rule, spec, draw
         devices = 1 if isinstance(gradient, Windows) else shards(draw.batch)
-        self._host = {name: np.asarray(array) for name, array in data.items()}
-        self._data = jax.device_put(self._host, NamedSharding(_mesh(devices), PartitionSpec()) if devices > 1 else None)
+        self._source = data if isinstance(data, Source) else Whole(data)
+        everywhere = NamedSharding(_mesh(devices), PartitionSpec()) if devices > 1 else None
+        self._put = functools.partial(jax.device_put, device=everywhere)
         self.optimiser = Optimiser() if optimiser is None else optimiser
         self._program = _Program(rule, draw, self.optimiser, task_clip, devices, microbatch, gradient)
         self._validation = None if validation is None else (validation[0], jax.device_put(dict(validation[1])))
@@ -136,7 +138,7 @@ class ScanStepper:
             document["gradient"] = repr(self._program.gradient)
         if self._steps is not None:
             document["steps"] = int(self._steps)
-        arrays = dict(self._host) | {f"start/{name}": array for name, array in (self._start or {}).items()}
+        arrays = dict(self._source.named()) | {f"start/{name}": array for name, array in (self._start or {}).items()}
         if self._validation is not None:
             arrays |= {f"validation/{name}": np.asarray(array) for name, array in self._validation[1].items()}
         return content_hash(document, arrays)
@@ -146,21 +148,29 @@ class ScanStepper:
         params = _init(self.rule, self.spec, self.seed) if self._start is None else jax.device_put(self._start)
         runs: Any = ()
         if isinstance(self._program.gradient, Windows):
-            runs = _begun(self._program, self._data, params, np.uint32(self.seed))
+            runs = _begun(self._program, self._source.at(0, self._put)[0], params, np.uint32(self.seed))
         return params, _moments(self.optimiser, params), runs
 
     def advance(self, state: Any, start: int, count: int) -> tuple[Any, Metrics]:
         """Make steps."""
         assert 1 <= count <= self.most
-        state, made, losses, bad = self._advance(*self._arguments(state, start, count))
-        made, bad = int(made), int(bad)
-        if made < count:
-            return state, Metrics(np.asarray(losses)[:made], start + made, bad if bad >= 0 else None)
-        return state, Metrics(np.asarray(losses)[:made])
+        found: list[np.ndarray] = []
+        step, end = start, start + count
+        while step < end:
+            data, until = self._source.at(step, self._put)
+            wanted = min(end, until) - step
+            state, made, losses, bad = self._advance(*self._arguments(data, state, step, wanted))
+            made, bad = int(made), int(bad)
+            found.append(np.asarray(losses)[:made])
+            step += made
+            if made < wanted:
+                return state, Metrics(np.concatenate(found), step, bad if bad >= 0 else None)
+        return state, Metrics(np.concatenate(found))
 
     def memory(self) -> int | None:
         """Bytes that the steps will need at their peak, on all devices together; compiles them. None: unknown."""
-        program = self._advance.lower(*self._arguments(self._shapes(), 0, 1)).compile()
+        data = self._source.at(0, self._put)[0]
+        program = self._advance.lower(*self._arguments(data, self._shapes(), 0, 1)).compile()
         found = needed(program)
         return None if found is None else found * self._program.devices
 
@@ -195,9 +205,14 @@ class ScanStepper:
     def _advance(self) -> Any:
         return _advance_alone if one_core_each(self._program.devices) else _advance
 
-    def _arguments(self, state: Any, start: int, count: int) -> tuple[Any, ...]:
+    @property
+    def waited(self) -> float:
+        """Seconds that steps have waited for data."""
+        return self._source.waited
+
+    def _arguments(self, data: Any, state: Any, start: int, count: int) -> tuple[Any, ...]:
         numbers = (np.uint32(self.seed), np.uint32(start), np.uint32(count))
-        return self._program, self._data, state, *numbers, self._steps
+        return self._program, data, state, *numbers, self._steps
 
     def _shapes(self) -> Any:
         return jax.eval_shape(self.start)

@@ -15,6 +15,7 @@ from upstairs.errors import TaskError
 from upstairs.outer.loop import Callback, Event, Outcome, Stepper, run
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser
 from upstairs.outer.progress import ProgressBar
+from upstairs.outer.sources import Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,7 +187,7 @@ def train(
     rule: Trainable,
     spec: Any,
     draw: Draw,
-    data: Mapping[str, Any],
+    data: Mapping[str, Any] | Source,
     training: Training,
     *,
     validation: tuple[Draw, Mapping[str, Any]] | None = None,
@@ -256,7 +257,7 @@ class Part(NamedTuple):
     rule: Trainable
     spec: Any
     draw: Draw
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] | Source
     validation: tuple[Draw, Mapping[str, Any]] | None = None
     judge_rule: Trainable | None = None
     start: Mapping[str, np.ndarray] | None = None

@@ -43,10 +43,7 @@ def from_store(path: str | os.PathLike[str], *, damaged: Literal["raise", "skip"
             table = pq.read_table(folder.open(f"index-{name}.parquet"), page_checksum_verification=True)
         except (OSError, ValueError) as error:  # pyarrow's errors are OSError and ValueError
             if damaged == "raise":
-                raise StorageError(
-                    f"store '{folder.address}': {name}.parquet ({part['tasks']} tasks) is damaged or gone ({str(error)[:120]}); bring it "
-                    "back from a copy, or leave its tasks out with from_store(path, damaged='skip')."
-                ) from error
+                raise _damaged(f"{name}.parquet ({part['tasks']} tasks)", folder, error) from error
             forms = forms[: len(tables)]
             lost += part["tasks"]
             continue
@@ -136,6 +133,41 @@ class StoreEntries(Sequence[LazyTask]):
         found: np.ndarray = self.lines["rows"].to_numpy().astype(np.int64)
         return found
 
+    @property
+    def starts(self) -> Int[np.ndarray, " task"]:
+        """First row of every task inside its row group."""
+        found: np.ndarray = self.lines["start"].to_numpy().astype(np.int64)
+        return found
+
+    @functools.cached_property
+    def classes(self) -> tuple[Any, ...]:
+        """All labels that occur, sorted."""
+        import pyarrow.compute as pc
+
+        return tuple(sorted(pc.unique(pc.list_flatten(self.lines["classes"])).to_pylist()))
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """What columns there are: names or their number, each once."""
+        used = np.unique(self.lines["part"].to_numpy()).tolist()
+        return tuple(dict.fromkeys(self.forms[part][1] for part in used))
+
+    def stretches(self) -> Int[np.ndarray, " task"]:
+        """The row group of each task, as one number that `stretch` takes."""
+        found: np.ndarray = self.lines["part"].to_numpy().astype(np.int64) << 32
+        return found + self.lines["stretch"].to_numpy()
+
+    def stretch(self, number: int) -> tuple[Any, np.ndarray]:
+        """Read the rows of a row group: X and y of all tasks in it."""
+        import pyarrow.parquet as pq
+
+        name = self.forms[number >> 32][0]
+        try:
+            with pq.ParquetFile(self.folder.open(f"{name}.parquet"), page_checksum_verification=True) as file:
+                return decoded(file.read_row_group(number & 0xFFFFFFFF))
+        except (OSError, ValueError) as error:
+            raise _damaged(f"{name}.parquet", self.folder, error) from error
+
     def take(self, numbers: Any) -> StoreEntries:
         """Return some of them."""
         import pyarrow as pa
@@ -154,15 +186,19 @@ def _read_task(folder: StoreFolder, form: str, line: dict[str, Any], kind: Kind)
     try:
         X, y = _stretch(folder.address, form, line["stretch"])
     except (OSError, ValueError) as error:
-        raise StorageError(
-            f"Task {line['name']!r}: {form}.parquet in store '{folder.address}' is damaged or gone ({str(error)[:120]}); bring it back "
-            "from a copy, or leave its tasks out with from_store(path, damaged='skip')."
-        ) from error
+        raise _damaged(f"Task {line['name']!r}: {form}.parquet", folder, error) from error
     rows = slice(line["start"], line["start"] + line["rows"])
     task = object.__new__(Task)  # checked when it was written
     X = X.take(rows) if isinstance(X, Table) else X[rows]
     task.__dict__.update(X=X, y=y[rows], name=line["name"], kind=kind, group=line["group"])
     return task
+
+
+def _damaged(what: str, folder: StoreFolder, error: Exception) -> StorageError:
+    return StorageError(
+        f"{what} in store '{folder.address}' is damaged or gone ({str(error)[:120]}); bring it back from a copy, or leave its tasks out "
+        "with from_store(path, damaged='skip')."
+    )
 
 
 @functools.lru_cache(maxsize=CACHED)

@@ -126,7 +126,8 @@ class TaskSet(TaskReaders, Sequence[Task]):
     @functools.cached_property
     def classes(self) -> tuple[Any, ...]:
         """All labels that occur in any task, sorted; empty for a regression."""
-        return _union(self._entries)
+        told = self._told("classes")
+        return _union(self._entries) if told is None else told
 
     def named(self, name: str) -> Task:
         """Return the task of that name.
@@ -212,7 +213,8 @@ class TaskSet(TaskReaders, Sequence[Task]):
             "rows_min": int(rows.min()) if len(rows) else 0,
             "rows_median": float(np.median(rows)) if len(rows) else 0.0,
             "rows_max": int(rows.max(initial=0)),
-            "same_columns": len({_column_set(entry.columns) for entry in self._entries}) <= 1,
+            "same_columns": len({_column_set(c) for c in self._told("columns") or [e.columns for e in self._entries]})
+            <= 1,
         }
         if self.kind == "classification":
             summary |= {"labels": self.labels, "classes": len(self.classes)}
