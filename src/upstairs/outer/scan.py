@@ -112,6 +112,8 @@ class ScanStepper:
         self._source = data if isinstance(data, Source) else Whole(data)
         everywhere = NamedSharding(_mesh(devices), PartitionSpec()) if devices > 1 else None
         self._put = functools.partial(jax.device_put, device=everywhere)
+        first = self._source.at(0, self._put)[0]  # here, and not first while a program is traced
+        self._first = first if isinstance(gradient, Windows) else None
         self.optimiser = Optimiser() if optimiser is None else optimiser
         self._program = _Program(rule, draw, self.optimiser, task_clip, devices, microbatch, gradient)
         self._validation = None if validation is None else (validation[0], jax.device_put(dict(validation[1])))
@@ -148,7 +150,7 @@ class ScanStepper:
         params = _init(self.rule, self.spec, self.seed) if self._start is None else jax.device_put(self._start)
         runs: Any = ()
         if isinstance(self._program.gradient, Windows):
-            runs = _begun(self._program, self._source.at(0, self._put)[0], params, np.uint32(self.seed))
+            runs = _begun(self._program, self._first, params, np.uint32(self.seed))
         return params, _moments(self.optimiser, params), runs
 
     def advance(self, state: Any, start: int, count: int) -> tuple[Any, Metrics]:
