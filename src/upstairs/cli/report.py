@@ -195,7 +195,7 @@ def _curve(
 
 
 def _minutes(seconds: float) -> str:
-    return f"about {max(seconds / 60, 1):.0f} minutes"
+    return "about a minute" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
 
 
 def _transfer(result: Any, learner: str, tasks: Any, familiarity: dict[str, float], guarded: str) -> Any:

@@ -186,7 +186,7 @@ def _table(result: EvaluationResult, shots: int) -> parts.Html:
     rows = result.table(shots)
     reference = next((row.learner for row in rows if row.reference), "")
     headers = ["learner", result.metric, "95 % interval", f"less {reference}", "95 % interval", "p (Holm)"]
-    headers += ["won-tied-lost", "ms a task"]
+    headers.append("won-tied-lost")
     body = []
     for row in rows:
         name = row.learner + (" (best baseline)" if row.reference and row.baseline else "")
@@ -194,11 +194,10 @@ def _table(result: EvaluationResult, shots: int) -> parts.Html:
         span = "" if math.isnan(row.difference) else f"{signed(row.difference_low)} to {signed(row.difference_high)}"
         wins = f"{row.wins}-{row.ties}-{row.losses}" if row.wins + row.ties + row.losses else ""
         p = "" if math.isnan(row.p) else "< .001" if row.p < 0.001 else f"{row.p:.3f}"
-        cells = [name, digits(row.mean), f"{digits(row.low)} to {digits(row.high)}", gap, span, p, wins]
-        body.append([*cells, f"{row.milliseconds:.2f}"])
+        body.append([name, digits(row.mean), f"{digits(row.low)} to {digits(row.high)}", gap, span, p, wins])
     metric = METRICS[result.metric]
     caption = f"{metric.name}, {metric.meaning} ({metric.said}); {rows[0].tasks} test tasks." if rows else ""
-    return parts.table(headers, body, numbers=range(1, 8), caption=caption)
+    return parts.table(headers, body, numbers=range(1, 7), texts=[0], caption=caption)
 
 
 def _ranks(result: EvaluationResult) -> list[parts.Html]:
