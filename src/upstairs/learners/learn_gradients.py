@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from upstairs.errors import PriorMismatchError, UnsolvedWarning
+from upstairs.errors import PriorMismatchError
 from upstairs.inner.rule import AdaptationRule
 from upstairs.learners.learn import Plan
-from upstairs.learners.networks import Purpose, check_alone, net_for, net_from, net_settings
-from upstairs.learners.rules import check_serves, needs_net, plain_rule, rule_from, traced_class, traced_rule
+from upstairs.learners.learn_shared import SHARED_SHOTS, train_shared
+from upstairs.learners.networks import net_from
+from upstairs.learners.rules import check_serves, plain_rule, rule_from, traced_rule
 from upstairs.learners.seen import (
     Seen,
     classes_of,
@@ -25,12 +25,12 @@ from upstairs.learners.seen import (
     prior_of,
     seen_of_classes,
 )
-from upstairs.outer.calibrate import interval_factors, tables_from
-from upstairs.outer.loop import Outcome
+from upstairs.learners.trained import check_solved, computing, described_outcome, effort, network
+from upstairs.outer.calibrate import tables_from
 from upstairs.outer.metric import Classes, draw_episodes
 from upstairs.outer.training import Training, train
 from upstairs.prior import Prior
-from upstairs.tasks.batches import FlatRows, concatenate_columns
+from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet
@@ -39,18 +39,12 @@ from upstairs.values import restored, stored
 if TYPE_CHECKING:
     from upstairs.inner.traced import TracedRule
     from upstairs.nets.build import Net
-    from upstairs.outer.draws import Draw, TaskDraw, WindowDraw
-    from upstairs.outer.sources import Source
 
-__all__ = ["Material", "learn_by_gradients", "learn_on_by_gradients", "network", "trained_prior"]
+__all__ = ["SHOTS", "learn_by_gradients", "learn_on_by_gradients"]
 
-SHOTS = {"shared": (1, 20), "own": (1, 5)}
+SHOTS = {"shared": SHARED_SHOTS, "own": (1, 5)}
 WAYS, PROTOTYPE_WAYS = 5, 20
 EPISODES = 100
-MOST_UNSOLVED = 0.1
-"""Share of the first gradient of a task's problem that may be left where a rule relies on its solution."""
-HEAVY_DRAWS = 40
-"""Draws a size for the tables of a prior whose every prediction takes long."""
 
 
 def learn_by_gradients(
@@ -90,7 +84,7 @@ def learn_by_gradients(
         settings |= described
         held = held_rows(validation, encoder, settings)
         net = network(plan, (encoder.width,), encoder, max(len(tasks.classes), 1))
-        return _train_shared(seen, held, settings, plan, net), seen
+        return train_shared(seen, held, settings, plan, net), seen
     encoder, shape = _own_encoder(tasks, plan)
     classes, names = classes_of(tasks, encoder)
     settings |= {"kind": "classification", "labels": "own", "classes": [], "target": [0.0, 1.0]}
@@ -114,7 +108,7 @@ def learn_on_by_gradients(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, 
     net = net_from(settings["net"], plan.net) if "net" in settings else None
     if settings["labels"] != "own":
         together = seen.extended(more_rows(tasks, encoder, settings))
-        return _train_shared(together, None, settings, plan, net, params), together
+        return train_shared(together, None, settings, plan, net, params), together
     classes, names = classes_of(tasks, encoder)
     together = seen.extended(_seen_classes(tasks, classes, names))
     if settings["rule"] == "prototype":
@@ -126,22 +120,6 @@ def learn_on_by_gradients(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool, 
     ways = settings["spec"][1] if "spec" in settings else plan.ways or WAYS
     groups = np.arange(len(together.names))
     return _train_own(together, groups, None, settings, plan, net, ways, params), together
-
-
-def network(plan: Plan, shape: tuple[int, ...], encoder: Encoder, outputs: int) -> Net | None:
-    """Return the network that a plan asks for, or None for a method without."""
-    if plan.method == "prototype":
-        net = net_for(plan.net, shape, encoder.width, outputs, "prototype features")
-        check_alone(net, plan.method)
-        return net
-    if not needs_net(plan.method):
-        return None
-    if plan.net is None:
-        raise ValueError(
-            f"method={plan.method!r} learns a network, but there is to be none (net=); use net='auto', or method='bayesian-linear'."
-        )
-    purpose: Purpose = "prototype features" if traced_class(plan.method).features else "predictions"
-    return net_for(plan.net, shape, encoder.width, outputs, purpose)
 
 
 def _own_encoder(tasks: TaskSet | ClassPool, plan: Plan) -> tuple[Encoder, tuple[int, ...]]:
@@ -163,92 +141,6 @@ def _seen_classes(tasks: TaskSet | ClassPool, classes: Classes, names: tuple[str
     """Rows class after class; the group of a class is the task that it belongs to."""
     owners = ("pool",) * len(names) if isinstance(tasks, ClassPool) else tuple(n.rsplit("/", 1)[0] for n in names)
     return seen_of_classes(classes, names, owners)
-
-
-def _train_shared(
-    seen: Seen,
-    held: Seen | None,
-    settings: dict[str, Any],
-    plan: Plan,
-    net: Net | None,
-    start: Mapping[str, np.ndarray] | None = None,
-) -> Prior:
-    from upstairs.outer.draws import TaskDraw, flat_data
-
-    fit = seen
-    if held is None:
-        out = held_out(np.unique(seen.groups, return_inverse=True)[1], plan.seed)
-        fit, held = seen.some(~out), seen.some(out)
-    material = Material(
-        TaskDraw,
-        lambda _: flat_data(FlatRows(fit.x, fit.y, fit.offsets)),
-        int(np.diff(fit.offsets).max()),
-        fit.names,
-        (len(seen.names), len(seen.y)),
-    )
-    return trained_prior(material, held, settings, plan, net, start)
-
-
-class Material(NamedTuple):
-    """What is trained on: how tasks are drawn, from which data (for a number of tasks a step), and how large it is."""
-
-    draw: type[TaskDraw] | type[WindowDraw]
-    data: Callable[[int], Mapping[str, np.ndarray] | Source]
-    most_rows: int
-    """Of a task."""
-    names: Sequence[str]
-    size: tuple[int, int]
-    """Tasks and rows, those that were held out counted."""
-
-
-def trained_prior(
-    material: Material,
-    held: Seen,
-    settings: dict[str, Any],
-    plan: Plan,
-    net: Net | None,
-    start: Mapping[str, np.ndarray] | None = None,
-) -> Prior:
-    """Train on tasks that share targets or labels, judge on those held out, and put the prior together."""
-    from upstairs.inner.traced import Spec
-    from upstairs.outer.augment import training_draw
-    from upstairs.outer.draws import TaskDraw, flat_data
-
-    kind, ways = settings["kind"], len(settings["classes"])
-    low, high = plan.shots or SHOTS["shared"]
-    high = max(low, min(high, material.most_rows - 1))
-    training = (plan.training or Training()).filled(steps=3000, rate=3e-3, batch=25, queries=20)
-    assert training.batch is not None
-    assert training.queries is not None
-    rule = traced_rule(plan.method, net, ways, plan.options)
-    spec = Spec((held.x.shape[1],) if net is None else net.inputs, ways)
-    judges = (
-        TaskDraw(training.batch, (low, high), training.queries),
-        flat_data(FlatRows(held.x, held.y, held.offsets)),
-    )
-    draw = material.draw(training.batch, (low, high), training.queries)
-    outcome = train(
-        traced_rule(plan.method, _computing(net, training), ways, plan.options),
-        spec,
-        training_draw(draw, training, "shared" if ways else "regression", ways),
-        material.data(training.batch),
-        training,
-        validation=judges,
-        judge_rule=rule,
-        seed=plan.seed,
-        start=start,
-        names=material.names,
-        gradient=plan.gradient,
-    )
-    _check_solved(rule, *judges, outcome.params)
-    settings |= _described(plan, outcome, net, spec.inputs, ways, len(held.names), "tasks")
-    settings["outer"] = {"steps": outcome.step, "best_step": outcome.best_step}
-    adapted = rule_from(settings, plan.net)
-    folds = [(outcome.params, [held.task(number) for number in range(len(held.names))])]
-    tables = tables_from(adapted, folds, plain=plain_rule(plan.method, kind), ways=ways, seed=plan.seed, **_effort(net))
-    if kind == "regression":
-        tables |= interval_factors(adapted, folds, seed=plan.seed)
-    return prior_of(settings, outcome.params, tables, *material.size)
 
 
 def _train_own(
@@ -311,8 +203,8 @@ def _train_own(
         gradient=plan.gradient,
     )
     if validation is not None:
-        _check_solved(judge, *validation, outcome.params)
-    settings |= _described(plan, outcome, net, spec.inputs, ways, len(judges.owner), "classes")
+        check_solved(judge, *validation, outcome.params)
+    settings |= described_outcome(plan, outcome, net, spec.inputs, ways, len(judges.owner), "classes")
     settings["outer"] = {"steps": outcome.step, "best_step": outcome.best_step}
     params = outcome.params
     if prototype:
@@ -322,19 +214,8 @@ def _train_own(
     rng = np.random.default_rng([plan.seed, 1])
     episodes = [episode.whole for episode in draw_episodes(judges, shots, judged_ways, EPISODES, rng)]
     plain = plain_rule("prototype", "classification")
-    tables = tables_from(adapted, [(params, episodes)], plain=plain, ways=0, seed=plan.seed, **_effort(net))
+    tables = tables_from(adapted, [(params, episodes)], plain=plain, ways=0, seed=plan.seed, **effort(net))
     return prior_of(settings, params, tables, len(seen.names), len(seen.y))
-
-
-def _computing(net: Net | None, training: Training | None) -> Net | None:
-    """Return the network that is trained: one that computes in bfloat16, if that was asked for."""
-    if training is None or training.precision == "float32":
-        return net
-    if net is None:
-        raise ValueError("Training: precision='bfloat16' is for methods with a network (net=); leave it at 'float32'.")
-    from upstairs.nets.precision import computing
-
-    return computing(net, training.precision)
 
 
 def _own_rules(
@@ -342,7 +223,7 @@ def _own_rules(
 ) -> tuple[TracedRule, TracedRule, int]:
     """Rules to train and to judge with, and the number of classes that is judged; prototypes train on more classes."""
     judged = min(ways, int(np.bincount(judges.owner).max(initial=0)))
-    half = _computing(net, plan.training)
+    half = computing(net, plan.training)
     if plan.method != "prototype":
         trained, rule = (traced_rule(plan.method, one, ways, plan.options) for one in (half, net))
         return trained, rule, judged
@@ -357,21 +238,6 @@ def _own_rules(
         PrototypeHead(net, max(judged, 2), diagonal),
         judged,
     )
-
-
-def _check_solved(rule: TracedRule, draw: Draw, data: Mapping[str, Any], params: Mapping[str, np.ndarray]) -> None:
-    """Warn where a rule is only right at the solution of a task's problem, and its steps do not reach it."""
-    from upstairs.outer.scan import unsolved
-
-    left = unsolved(rule, draw, data, params)
-    if left > MOST_UNSOLVED:
-        warnings.warn(
-            f"The inner problem of held-out tasks is not solved: after the inner steps {100 * left:.0f} % of its first gradient is "
-            f"left (at most {100 * MOST_UNSOLVED:.0f} % is right), so that the outer gradient is not that of the solution; use more "
-            "steps, a larger regulariser, or another rate of descent (options=).",
-            UnsolvedWarning,
-            stacklevel=2,
-        )
 
 
 def _prototype_params(
@@ -392,29 +258,3 @@ def _pool(classes: Classes, inputs: tuple[int, ...]) -> dict[str, np.ndarray]:
     if len(inputs) == 2:
         inputs = (*inputs, 1)
     return pool_data(classes.x, classes.y, inputs, None if alone else classes.owner)
-
-
-def _described(
-    plan: Plan,
-    outcome: Outcome,
-    net: Net | None,
-    inputs: tuple[int, ...],
-    ways: int,
-    judges: int,
-    what: Literal["tasks", "classes"],
-) -> dict[str, Any]:
-    found: dict[str, Any] = {} if net is None else {"net": net_settings(net)}
-    if plan.method != "prototype":
-        found["spec"] = [list(inputs), ways]
-    name = "" if net is None else f" with the network {net_settings(net)['name']}"
-    best = "" if outcome.best_loss is None else f", where {judges} held-out {what} are predicted best"
-    found["choice"] = f"{plan.method}{name}: {outcome.reason}; params of step {outcome.best_step}{best}"
-    found["report"] = [
-        {"name": f"step {step}", "loss": float(loss), "error": float(error)}
-        for step, (loss, error) in zip(outcome.check_steps.tolist(), outcome.checks, strict=True)
-    ]
-    return found
-
-
-def _effort(net: Net | None) -> dict[str, int]:
-    return {"draws": HEAVY_DRAWS} if net is not None and len(net.inputs) > 1 else {}

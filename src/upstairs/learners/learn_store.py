@@ -13,8 +13,9 @@ import numpy as np
 
 from upstairs.errors import PriorMismatchError
 from upstairs.learners.learn import Plan
-from upstairs.learners.learn_gradients import Material, network, trained_prior
+from upstairs.learners.learn_shared import Material, trained_prior
 from upstairs.learners.seen import HELD_OUT, Seen, encoded, held_rows, seen_of
+from upstairs.learners.trained import network
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
