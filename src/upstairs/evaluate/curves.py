@@ -56,7 +56,7 @@ def task_curve(
         One of which less or more is better. By default the primary one of such tasks.
     random_state : int
     n_jobs : int, optional
-        Processes; the values do not depend on it.
+        Processes; the values do not depend on it. None: as `joblib.parallel_config` says, or 1.
     progress : callable, optional
         Called with the number of fits done and to do.
     **settings
@@ -131,7 +131,7 @@ def task_curve(
             **settings,
         ), seconds
 
-    if n_jobs in (None, 1):
+    if joblib.effective_n_jobs(n_jobs) == 1:
         found: Any = (measure(*job) for job in jobs)
     else:
         found = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(joblib.delayed(measure)(*job) for job in jobs)

@@ -73,7 +73,7 @@ def evaluate(
         The primary metric. By default "mse" (regression), "auc" (two shared classes) or "accuracy".
     random_state : int, numpy generator, or None
     n_jobs : int, optional
-        Processes; the records do not depend on it, but for the seconds.
+        Processes; the records do not depend on it, but for the seconds. None: as `joblib.parallel_config` says, or 1.
     progress : callable, optional
         Called with the number of episodes measured and to be measured.
     order : optional
@@ -199,7 +199,8 @@ def _run(
         return entry
 
     missing = [[n for n in range(len(chunks)) if (number, n) not in parts] for number in range(len(planned))]
-    lazily = kept and n_jobs in (None, 1)  # what was fitted last is measured before the next is fitted
+    alone = joblib.effective_n_jobs(n_jobs) == 1
+    lazily = kept and alone  # what was fitted last is measured before the next is fitted
     ready = {} if lazily else {number: fitted(number) for number in range(len(planned)) if missing[number]}
 
     def jobs() -> Iterator[tuple[int, int, Entry]]:
@@ -213,7 +214,7 @@ def _run(
         return number, chunk, measure(entry, [episodes.read(place) for place in chunks[chunk]], at, scale, seed)
 
     with threads_for(total_rows(test)):
-        if n_jobs in (None, 1):
+        if alone:
             found: Any = (measured(*job) for job in jobs())
         else:
             found = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
