@@ -451,3 +451,15 @@ def test_three_shared_classes():
     model = meta.adapt(task.X[two], task.y[two])
     assert_array_equal(model.classes_, ["high", "low", "mid"])
     assert (meta.adapt(task.X[:6], task.y[:6]).predict(task.X[6:]) == task.y[6:]).mean() > 0.7
+
+
+def test_images_go_in_as_images():
+    pool = up.tasks.bundled.digits()
+    train, _, test = pool.split(valid=0.2, test=0.3, random_state=0)
+    meta = up.MetaNeuralNetwork("prototype").meta_fit(train)
+    rows = np.concatenate([np.flatnonzero(test.y == label)[:3] for label in test.classes])
+    model = meta.adapt(test.X[rows], test.y[rows])
+    flat = meta.adapt(test.X[rows].reshape(len(rows), -1), test.y[rows])
+    assert model.predict(test.X[:20]).tolist() == flat.predict(test.X[:20].reshape(20, -1)).tolist()
+    with pytest.raises(ValueError, match="dim 3"):
+        meta.adapt(test.X[rows][:, :4], test.y[rows])

@@ -23,7 +23,7 @@ __all__ = ["checked_columns", "checked_targets"]
 
 
 def checked_columns(estimator: Any, X: Any, *, reset: bool) -> Float[np.ndarray, "row feature"] | Table:
-    """Take frames by name and arrays by position, both checked the way scikit-learn does.
+    """Take frames by name and arrays by position, both checked the way scikit-learn does; images as a prior knows them.
 
     Raises
     ------
@@ -33,6 +33,7 @@ def checked_columns(estimator: Any, X: Any, *, reset: bool) -> Float[np.ndarray,
         For a frame without rows.
     """
     if not is_frame(X):
+        X = _flat(estimator, X)
         found: np.ndarray = validate_data(estimator, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
         return found
     table = Table.from_frame(X)
@@ -44,6 +45,16 @@ def checked_columns(estimator: Any, X: Any, *, reset: bool) -> Float[np.ndarray,
     if reset and len(table) == 0:
         raise TaskError(f"X has 0 rows; {type(estimator).__name__} needs at least one (for none, see adapt_zero).")
     return table
+
+
+def _flat(estimator: Any, X: Any) -> Any:
+    """Lay images out as rows, where a prior was learned on images of that many pixels."""
+    prior = getattr(estimator, "prior", None)
+    if prior is None or np.ndim(X) < 3:
+        return X
+    rows = np.asarray(X)
+    known = len(prior.settings.get("encoder", {}).get("columns", ()))
+    return rows.reshape(len(rows), -1) if rows[:1].size == known else rows
 
 
 def checked_targets(estimator: Any, kind: str, y: Any, rows: int) -> np.ndarray:
