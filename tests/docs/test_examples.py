@@ -112,7 +112,7 @@ def test_optimisation(capsys):
 
 def test_all_examples_are_run_and_a_failure_is_told(tmp_path, capsys):
     runner = example("run_all")
-    there = {path.stem for path in EXAMPLES.glob("*.py")} - {"run_all", "learned_descent"}
+    there = {path.stem for path in EXAMPLES.glob("*.py")} - {"run_all"}
     assert set(runner["EXAMPLES"]) == there
     good, bad = tmp_path / "good.py", tmp_path / "bad.py"
     good.write_text("print('fine')")

@@ -87,10 +87,10 @@ def test_weights_of_other_names_or_shapes_are_refused(learned):
 
 
 def example():
-    path = pathlib.Path(__file__).parents[2] / "examples" / "learned_descent.py"
+    path = pathlib.Path(__file__).parents[2] / "examples" / "optimisation.py"
     if not path.exists():
         pytest.skip("a source distribution has no examples")
-    spec = importlib.util.spec_from_file_location("learned_descent", path)
+    spec = importlib.util.spec_from_file_location("optimisation", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
