@@ -50,7 +50,7 @@ def checked_columns(estimator: Any, X: Any, *, reset: bool) -> Float[np.ndarray,
 def _flat(estimator: Any, X: Any) -> Any:
     """Lay images out as rows, where a prior was learned on images of that many pixels."""
     prior = getattr(estimator, "prior", None)
-    if prior is None or np.ndim(X) < 3:
+    if prior is None or getattr(X, "ndim", 0) < 3:
         return X
     rows = np.asarray(X)
     known = len(prior.settings.get("encoder", {}).get("columns", ()))
