@@ -24,7 +24,7 @@ from upstairs.tasks.taskset import TaskSet
 
 __all__ = ["STREAM_CELLS", "is_streamed", "learn_from_store"]
 
-STREAM_CELLS = 50_000_000
+STREAM_CELLS = 20_000_000
 """A store with so many cells (rows times columns) and more is trained on as it is read; a smaller one is read whole."""
 MOST_HELD = 1000
 SAMPLE_STRETCHES = 4
