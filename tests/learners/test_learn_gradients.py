@@ -96,6 +96,7 @@ def test_a_network_of_your_own(tmp_path: pathlib.Path) -> None:
     linear.meta_partial_fit(waves(44, 0)[40:])
 
 
+@pytest.mark.skipif(not os.environ.get("UPSTAIRS_LONG"), reason="half a minute; UPSTAIRS_LONG")
 def test_network_features_are_used_where_they_help() -> None:
     meta = up.MetaNeuralNetwork(random_state=1).meta_fit(waves(120, 0))
     plain = up.MetaNeuralNetwork(net=None).meta_fit(waves(120, 0))
