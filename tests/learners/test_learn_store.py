@@ -34,7 +34,7 @@ def _always_streamed(monkeypatch):
 
 
 def drawn(feed, draw, steps, seed=0):
-    found = []
+    found, draw = [], jax.jit(draw)
     for step in range(steps):
         data, until = feed.at(step, jax.device_put)
         assert step < until

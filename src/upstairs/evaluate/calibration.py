@@ -30,7 +30,7 @@ def confidence_bins(
     Examples
     --------
     >>> found = confidence_bins(np.array([0, 1]), np.array([[0.95, 0.05], [0.98, 0.02]]))
-    >>> found[9].round(2).tolist(), found[:9].sum()
+    >>> found[9].round(2).tolist(), float(found[:9].sum())
     ([2.0, 1.93, 1.0], 0.0)
     """
     confidence = probability.max(axis=1)
