@@ -92,6 +92,17 @@ def test_what_was_fitted_and_measured_before_an_interruption_is_kept(tmp_path, m
     assert result.same_numbers(up.evaluate(learners, TEST, **SETTINGS | {"baselines": None}))
 
 
+def test_a_meta_learner_of_your_own_is_measured_and_not_kept(tmp_path):
+    own = type("Own", (up.MetaNeuralNetwork,), {"__init__": up.MetaNeuralNetwork.__init__})
+    learner = own(method="bayesian-linear", net=None, prior_mean="linear")
+    settings = {"train": TRAIN, "shots": [2], "baselines": None}
+    result = up.evaluate({"own": learner}, TEST, record=tmp_path, **settings)
+    assert result.same_numbers(up.evaluate({"own": meta()}, TEST, **settings))
+    assert not (tmp_path / "priors").exists()
+    with pytest.raises(StorageError, match="does not hold the learner 'own'"):
+        replay(tmp_path, TEST, train=TRAIN)
+
+
 def test_another_evaluation_is_refused_by_name(tmp_path):
     settings = {"train": TRAIN, "shots": [2], "baselines": None, "record": tmp_path / "run"}
     up.evaluate({"ridge": Ridge()}, TEST, **settings)

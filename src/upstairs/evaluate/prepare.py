@@ -17,6 +17,7 @@ from sklearn.base import clone
 from upstairs.errors import TaskError
 from upstairs.learners.baselines import BASELINES, Baseline, Situated, baseline_reasons, make_baseline
 from upstairs.learners.meta import MetaLearner
+from upstairs.learners.registry import storable
 from upstairs.outer.peak import Peak
 from upstairs.prior import Prior
 from upstairs.tasks.pool import ClassPool
@@ -183,7 +184,7 @@ def _random_states(learner: Any) -> dict[str, Any]:
 
 
 def _plan(name: str, learner: Any, train: Any, seed: int | None) -> Plan:
-    made = isinstance(learner, MetaLearner)
+    made = isinstance(learner, MetaLearner) and storable(learner)
     if not hasattr(learner, "adapt"):
         return Plan(name, lambda: Entry(name, learner, "fit", seed=seed), _described(learner), seed=seed)
     if not hasattr(learner, "meta_fit") or hasattr(learner, "prior_"):

@@ -17,7 +17,7 @@ from upstairs.prior import Prior
 from upstairs.storage import read_folder, write_folder
 from upstairs.values import restored, stored
 
-__all__ = ["described", "load", "rebuilt", "save", "unfitted", "written"]
+__all__ = ["described", "load", "rebuilt", "save", "storable", "unfitted", "written"]
 
 _CLASSES = {
     "CombinedClassifier": "upstairs.learners.combine",
@@ -73,7 +73,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
     True
     """
     name = type(model).__name__
-    if _CLASSES.get(name) != type(model).__module__:
+    if not storable(model):
         raise StorageError(f"save takes a meta-learner or an adapted model of this library, but got a {name}.")
     document = described(model)
     arrays: dict[str, np.ndarray] = {}
@@ -84,7 +84,7 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
         seen: Any = getattr(model, "seen_", None)
         if resume and seen is None and model._needs_rows:
             raise StorageError(
-                "resume=True needs the training rows, but this meta-learner was loaded without them; meta_fit again."
+                "resume=True needs the training rows, but this meta-learner was loaded without them or learned from a store; leave it out."
             )
         if resume and seen is not None:
             document["resume"] = {"names": list(seen.names), "groups": list(seen.groups)}
@@ -101,6 +101,11 @@ def save(model: Any, path: str | os.PathLike[str], *, resume: bool = False) -> N
         document["provenance"] = dict(prior.provenance)
         arrays |= {f"prior/{key}": array for key, array in prior.arrays.items()}
     write_folder(path, json_value(document), arrays, readme.format(name=name))
+
+
+def storable(model: Any) -> bool:
+    """Whether `save` knows the class of an object."""
+    return _CLASSES.get(type(model).__name__) == type(model).__module__
 
 
 def written(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
