@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import inspect
 import types
 import typing
@@ -62,4 +63,5 @@ def _has_shape(hint: Any) -> bool:
     return any(map(_has_shape, typing.get_args(hint)))
 
 
+gc.set_threshold(100_000, 20, 100)  # traced functions are many objects that live long: 3 % of the suite
 jaxtyping.jaxtyped = _lean

@@ -205,8 +205,8 @@ def kill_me(folder: str | None = None, callback: object = None) -> up.Prior:
 
 
 def test_kills_at_random_moments_leave_no_trace(tmp_path: pathlib.Path) -> None:
-    """Three times kill -9 (twenty with UPSTAIRS_LONG), each in the run that the one before left; then a call that ends."""
-    kills = 20 if os.environ.get("UPSTAIRS_LONG") else 3
+    """Twice kill -9 (twenty with UPSTAIRS_LONG), each in the run that the one before left; then a call that ends."""
+    kills = 20 if os.environ.get("UPSTAIRS_LONG") else 2
     command = [sys.executable, "-c", SCRIPT, str(pathlib.Path(__file__).parent), str(tmp_path / "run")]
     compiled = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),

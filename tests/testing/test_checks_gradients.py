@@ -13,7 +13,7 @@ ALL = bool(os.environ.get("UPSTAIRS_LONG"))
 NET = {"name": "mlp", "sizes": (16,)}
 LONG, QUICK, SHORT = (
     up.MetaNeuralNetwork("maml", net=NET, options={"steps": inner}, training=up.Training(steps=outer))
-    for inner, outer in ((10, 1500), (10, 60), (3, 300))
+    for inner, outer in ((10, 1000), (10, 60), (3, 300))
 )
 FIXED = {"check_other_ways": "the number of classes is that of the network's outputs"}
 SURE = {
