@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from upstairs.errors import StorageError, UpstairsError
+from upstairs.outer.limits import Limits
 from upstairs.outer.loop import Event, Metrics, Outcome, Validation, run
 from upstairs.tasks.sampler import uniform
 
@@ -127,3 +129,51 @@ def test_a_folder_of_another_run_is_refused(tmp_path: pathlib.Path) -> None:
     run(Walk(), 5, checkpoint=tmp_path / "run")
     with pytest.raises(StorageError, match="other tasks, settings or random_state"):
         run(Walk(seed=1), 5, checkpoint=tmp_path / "run")
+
+
+def test_a_limit_or_a_callback_ends_a_run_with_the_best_so_far(tmp_path: pathlib.Path) -> None:
+    """And the same call without it goes on as if it had never ended."""
+    whole = run(Walk(), 60, validate_every=10)
+    found = run(Walk(), 60, validate_every=10, checkpoint=tmp_path, callback=lambda event: event.step >= 23)
+    assert found.early
+    assert 23 <= found.step < 60
+    assert found.reason == f"stopped after {found.step} of 60 steps: the callback asked for it"
+    assert found.told == {"steps": found.step, "best_step": found.best_step, "ended": found.reason}
+    judged = run(Walk(), found.step, validate_every=10)
+    np.testing.assert_array_equal(found.params["w"], judged.params["w"])
+    later = run(Walk(), 60, validate_every=10, checkpoint=tmp_path)
+    assert same(later, whole)
+    assert later.told == {"steps": 60, "best_step": later.best_step}
+    unjudged = run(Walk(judge=False), 60, callback=lambda event: event.step >= 23)
+    np.testing.assert_array_equal(unjudged.params["w"], run(Walk(judge=False), unjudged.step).params["w"])
+
+
+class Slow(Walk):
+    """Takes a while, and memory that it keeps."""
+
+    def advance(self, state: Any, start: int, count: int) -> tuple[Any, Metrics]:
+        self.kept = [*getattr(self, "kept", []), np.ones(5_000_000)]
+        time.sleep(0.02)
+        return super().advance(state, start, 1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"seconds": 0.3}, "the time limit of 0.3 seconds is reached"),
+        ({"gigabytes": 0.2}, "the process holds more than the memory limit of 0.2 GB beyond what it held before"),
+    ],
+)
+def test_time_and_memory_are_limits(limits: dict[str, float], said: str) -> None:
+    slow = Slow()
+    slow.most = 1
+    found = run(slow, 60, limits=Limits(**limits))
+    assert 1 <= found.step <= 16
+    assert found.reason == f"stopped after {found.step} of 60 steps: {said}"
+
+
+def test_an_end_before_the_first_step_leaves_no_prior() -> None:
+    with pytest.raises(
+        UpstairsError, match="ended before its first step, because the callback asked for it; there is no prior"
+    ):
+        run(Walk(), 60, callback=lambda event: True)

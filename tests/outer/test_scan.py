@@ -22,6 +22,7 @@ from upstairs.inner.heads import PrototypeHead
 from upstairs.inner.traced import Spec, TaskRows
 from upstairs.nets import NetSpec
 from upstairs.outer import scan
+from upstairs.outer.devices import shards
 from upstairs.outer.draws import EpisodeDraw, TaskDraw, flat_data, pool_data
 from upstairs.outer.loop import run
 from upstairs.outer.optimiser import Optimiser, built
@@ -251,7 +252,7 @@ SHARED = textwrap.dedent(
     import numpy as np
     from test_scan import stepper
     from upstairs.outer.loop import run
-    from upstairs.outer.scan import shards
+    from upstairs.outer.devices import shards
     assert shards(24) == 2 and shards(25) == 1
     run(stepper(batch=24), 20, checkpoint=sys.argv[2], checkpoint_seconds=0)
     """
@@ -262,7 +263,7 @@ def test_devices_share_the_tasks_and_hand_over_checkpoints(tmp_path: pathlib.Pat
     """Two devices, then one that goes on, against one alone."""
     words = [sys.executable, "-c", SHARED, str(pathlib.Path(__file__).parent), str(tmp_path / "shared")]
     subprocess.run(words, check=True, env=dict(os.environ))
-    assert scan.shards(24) == scan.shards(25) == 1
+    assert shards(24) == shards(25) == 1
     shared, kept = (run(stepper(batch=24), 30, checkpoint=tmp_path / "shared", checkpoint_seconds=0) for _ in range(2))
     alone = run(stepper(batch=24), 30)
     assert shared.step == kept.step == alone.step == 30

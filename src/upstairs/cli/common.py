@@ -159,7 +159,7 @@ def read_tasks(
     drop: Sequence[str] | None = None,
     order: str | None = None,
 ) -> Any:
-    """Read a task set from one file, or from a folder with one file a task.
+    """Read a task set from one file, from a folder with one file a task, or from a store.
 
     Raises
     ------
@@ -168,7 +168,21 @@ def read_tasks(
     """
     from upstairs.errors import TaskError
     from upstairs.tasks.readers import from_folder, from_frame, read_table
+    from upstairs.tasks.store import from_store
+    from upstairs.tasks.store_write import DESCRIPTION
 
+    if (source / DESCRIPTION).is_file():
+        given = {
+            "--task": task,
+            "--target": target,
+            "--group": group,
+            "--kind": kind,
+            "--labels": labels,
+            "--drop": drop,
+        }
+        if needless := [name for name, value in given.items() if value]:
+            raise TaskError(f"'{source}' is a store, which knows its tasks and their target; leave {needless[0]} out.")
+        return from_store(source)
     settings: dict[str, Any] = {"kind": kind and kind.value, "labels": labels and labels.value, "group": group}
     if source.is_dir():
         if task is not None:

@@ -88,6 +88,35 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the training rows beside the prior, to learn on later.")
     ] = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--time-limit",
+            metavar="SECONDS",
+            help="Most seconds of training steps; the best prior so far is then kept.",
+        ),
+    ] = None,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--memory-limit", metavar="GB", help="Most gigabytes for training; the best prior so far is then kept."
+        ),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinator",
+            metavar="HOST:PORT",
+            envvar="UPSTAIRS_COORDINATOR",
+            help="Train in several processes: address of process 0; auto on a cluster that JAX knows.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, envvar="UPSTAIRS_PROCESSES", help="How many processes train.")
+    ] = None,
+    process: Annotated[
+        int | None, typer.Option("--process", min=0, envvar="UPSTAIRS_PROCESS", help="Which one this is, from 0.")
+    ] = None,
 ) -> None:
     """Learn from many tasks what they have in common, and save it as a prior.
 
@@ -96,15 +125,17 @@ def fit(
       upstairs fit sales.csv --task shop --target revenue --out prior/
     """  # noqa: D301
     import sys
-    from contextlib import nullcontext
+    from contextlib import ExitStack
 
     from upstairs.cli.common import check_out, read_tasks, say, show, split_names, working
+    from upstairs.cli.ending import Watch, joined
     from upstairs.learners.registry import save
     from upstairs.outer.training import Training
     from upstairs.report.prior_contents import chosen
 
     span = shot_range(shots)
     check_out(out)
+    talks = joined(coordinator, processes, process)
     tasks = read_tasks(
         source, task=task, target=target, group=group, kind=kind, labels=labels, categorical=categorical, drop=drop
     )
@@ -114,8 +145,11 @@ def fit(
     settled = learner in (Learner.svm, Learner.tree)
     if settled and net is not Net.auto:
         raise ValueError(f"--net is not for --learner {learner.value}; leave it out.")
-    if learner is Learner.tree and (steps is not None or checkpoint is not None):
-        raise ValueError("--steps and --checkpoint are not for --learner tree; leave them out.")
+    trains = any(value is not None for value in (steps, checkpoint, time_limit, memory_limit))
+    if learner is Learner.tree and trains:
+        raise ValueError(
+            "--steps, --checkpoint, --time-limit and --memory-limit are not for --learner tree; leave them out."
+        )
     if descent and (method != "auto" or prior_mean is not PriorMean.auto):
         raise ValueError("--method and --prior-mean are for --learner neural-network; leave them out.")
     if settled and method != "auto":
@@ -123,9 +157,17 @@ def fit(
     gradients = (
         descent or method not in ("auto", "bayesian-linear", "prototype") or (method == "prototype" and net is Net.mlp)
     )
-    training = None
-    if gradients or steps is not None or checkpoint is not None:
-        training = Training(steps=steps, checkpoint=checkpoint, progress=gradients and sys.stderr.isatty())
+    training, watch = None, Watch(talks)
+    if gradients or trains:
+        progress = gradients and talks and sys.stderr.isatty()
+        training = Training(
+            steps=steps,
+            checkpoint=checkpoint,
+            progress=progress,
+            callback=watch,
+            time_limit=time_limit,
+            memory_limit=memory_limit,
+        )
     meta: Any
     if descent:
         from upstairs.learners.gradient_descent import MetaGradientDescent
@@ -172,8 +214,14 @@ def fit(
             guard=guard,
             random_state=seed,
         )
-    with nullcontext() if gradients else working(f"Learning from {len(tasks)} tasks"):
+    with ExitStack() as during:
+        if training is not None:
+            during.enter_context(watch.watching())
+        if not gradients:
+            during.enter_context(working(f"Learning from {len(tasks)} tasks"))
         meta.meta_fit(tasks)
+    if not talks:
+        return
     save(meta, out, resume=resume)
     show(
         f"Learned from {len(tasks)} tasks, {int(tasks.rows.sum())} rows: {tasks.kind}"
@@ -182,7 +230,7 @@ def fit(
         f"Chosen: {chosen(meta.prior_)}.",
         f"Prior {meta.prior_.hash[:8]} is in {out}",
     )
-    say(f"Next: upstairs adapt {out} NEW_FILE --target {target} --out model/")
+    say(f"Next: upstairs adapt {out} NEW_FILE --target {target or 'COL'} --out model/")
 
 
 def shot_range(text: str | None) -> int | tuple[int, int] | None:

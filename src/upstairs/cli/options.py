@@ -46,7 +46,10 @@ class Labels(StrEnum):
 
 
 Source = Annotated[
-    Path, typer.Argument(metavar="FILE", help="CSV, TSV or Parquet file with all tasks; or a folder, one file a task.")
+    Path,
+    typer.Argument(
+        metavar="FILE", help="CSV, TSV or Parquet file with all tasks; a folder, one file a task; or a store of tasks."
+    ),
 ]
 TaskColumn = Annotated[
     str | None, typer.Option("--task", metavar="COL", help="Column that says which task a row belongs to.")

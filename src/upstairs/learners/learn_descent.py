@@ -86,7 +86,7 @@ def learn_on_losses(families: Sequence[Problems], validation: Sequence[Problems]
     settings: dict[str, Any] = {
         "kind": "loss",
         "rule": DESCENT,
-        "outer": {"steps": outcome.step, "best_step": outcome.best_step},
+        "outer": outcome.told,
         "descent": stored(plan.descent),
         "steps": plan.steps,
         "objective": stored(plan.objective),

@@ -205,7 +205,7 @@ def _train_own(
     if validation is not None:
         check_solved(judge, *validation, outcome.params)
     settings |= described_outcome(plan, outcome, net, spec.inputs, ways, len(judges.owner), "classes")
-    settings["outer"] = {"steps": outcome.step, "best_step": outcome.best_step}
+    settings["outer"] = outcome.told
     params = outcome.params
     if prototype:
         assert net is not None

@@ -104,7 +104,7 @@ def trained_prior(
     )
     check_solved(rule, *judges, outcome.params)
     settings |= described_outcome(plan, outcome, net, spec.inputs, ways, len(held.names), "tasks")
-    settings["outer"] = {"steps": outcome.step, "best_step": outcome.best_step}
+    settings["outer"] = outcome.told
     adapted = rule_from(settings, plan.net)
     folds = [(outcome.params, [held.task(number) for number in range(len(held.names))])]
     tables = tables_from(adapted, folds, plain=plain_rule(plan.method, kind), ways=ways, seed=plan.seed, **effort(net))

@@ -46,7 +46,7 @@ def learn_hinge(
     validation: FlatRows | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
 ) -> LearnedHinge:
     """Learn a cost a class, a scale a feature, the slope of probabilities or epsilon.
 
@@ -59,8 +59,8 @@ def learn_hinge(
         Whether all features have one scale.
     validation : FlatRows, optional
         Tasks that say when to stop, instead of those in ``out``.
-    n_jobs : int
-        Threads in which the tasks of a step are fitted.
+    n_jobs : int, optional
+        Threads in which the tasks of a step are fitted, or what `joblib.parallel_config` names. None: as that says, or 1.
     """
     rows = FlatRows(x, y, offsets)
     fit, judges = (rows, validation) if validation is not None else (_some(rows, ~out), _some(rows, out))
@@ -99,6 +99,7 @@ def learn_hinge(
         checkpoint=training.checkpoint,
         checkpoint_seconds=training.checkpoint_seconds,
         callback=training.callback,
+        limits=training.limits(),
     )
     learned = outcome.params
     cost = np.exp(learned["cost"])

@@ -329,7 +329,7 @@ def _tuned(
 def _described(form: Form, outcome: Outcome) -> dict[str, Any]:
     """What has to be known to learn on."""
     found: dict[str, Any] = {"form": [list(form.parts), form.dimensions]}
-    found |= {"steps": outcome.step, "best_step": outcome.best_step}
+    found |= outcome.told
     return found | {name: float(outcome.params[name]) for name in _CHANGES}
 
 

@@ -1,8 +1,8 @@
 """The one loop of learning over tasks: progress, validation, early stopping, checkpoints, over any stepper.
 
 A stepper knows how to make some steps at once; this loop knows nothing of networks, devices or processes. What it
-returns depends on the stepper and the numbers of steps only, never on the clock: time decides how many steps are
-asked for at once, and when a checkpoint is written.
+returns depends on the stepper and the numbers of steps only, never on the clock, unless it is told to stop by it: time decides how many
+steps are asked for at once, and when a checkpoint is written. Of several processes the first decides, and writes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from upstairs.errors import UpstairsError
+from upstairs.errors import StorageError, UpstairsError
+from upstairs.outer import processes
 from upstairs.outer.checkpoint import Progress, read_checkpoint, write_checkpoint
+from upstairs.outer.limits import Limits
 
 __all__ = ["Callback", "Event", "Metrics", "Outcome", "Stepper", "Validation", "run"]
 
@@ -98,12 +100,13 @@ class Event:
     waited: float = 0.0
 
 
-Callback: TypeAlias = Callable[[Event], None]
+Callback: TypeAlias = Callable[[Event], bool | None]
+"""Returns True to end the training with the best params so far."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The best params, and how they came about; ``reason`` is a sentence."""
+    """The best params, and how they came about; ``reason`` says why it ended, ``early`` whether a limit or a callback ended it."""
 
     params: dict[str, np.ndarray]
     step: int
@@ -114,6 +117,13 @@ class Outcome:
     checks: Float[np.ndarray, "validation 2"]
     seconds: float
     reason: str
+    early: bool = False
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a prior tells about its training."""
+        found: dict[str, Any] = {"steps": self.step, "best_step": self.best_step}
+        return found | ({"ended": self.reason} if self.early else {})
 
 
 def run(
@@ -126,8 +136,9 @@ def run(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 30.0,
     callback: Callback | None = None,
+    limits: Limits | None = None,
 ) -> Outcome:
-    """Make steps until they are done or validation no longer improves, and return the best params.
+    """Make steps until they are done, validation no longer improves or a limit is reached, and return the best params.
 
     Parameters
     ----------
@@ -145,7 +156,10 @@ def run(
     checkpoint_seconds : float
         Least time between two checkpoints; 0 writes one after every chunk of steps. The end is always written.
     callback : callable, optional
-        Called with an `Event` at the start, about twice a second, at every validation, and at the end.
+        Called with an `Event` at the start, about twice a second, at every validation, and at the end. Where it returns True, the run
+        ends there; with a checkpoint the same call goes on later, as after a kill.
+    limits : Limits, optional
+        Of time and memory for this call, which ends there in the same way.
 
     Raises
     ------
@@ -154,24 +168,32 @@ def run(
     StorageError
         If the folder belongs to another run.
     """
-    begun = time.perf_counter()
+    begun, limits = time.perf_counter(), limits or Limits()
     name = "" if checkpoint is None else stepper.fingerprint()
     found = None if checkpoint is None else read_checkpoint(checkpoint, name)
     state = stepper.start() if found is None else stepper.unpack(found.state)
     progress = Progress({}, stepper.params(state)) if found is None else found
+    if processes.agreed(progress.step) != progress.step:
+        raise StorageError(
+            f"checkpoint='{checkpoint}' is not the same folder for all processes; give one that all of them see."
+        )
     tell = _Teller(callback, steps, begun, progress.seconds, stepper)
-    tell("start", progress)
+    asked = tell("start", progress)
+    stopped = "" if not asked else "the callback asked for it"
     timer, saved_at = _Timer(), begun
     losses = [progress.losses]
 
     def save(current: Progress) -> None:
-        if checkpoint is not None:
+        if checkpoint is not None and processes.is_first():
             packed = current.with_(state=stepper.pack(state), losses=np.concatenate(losses), seconds=tell.seconds())
             write_checkpoint(checkpoint, name, packed)
 
     while progress.step < steps and not (progress.finished and patience is not None):
+        stopped = stopped or limits.reached()
+        if processes.agreed(bool(stopped)):
+            break
         boundary = min(steps, (progress.step // validate_every + 1) * validate_every)
-        count = max(1, min(timer.chunk(), stepper.most, boundary - progress.step))
+        count = int(processes.agreed(max(1, min(timer.chunk(), stepper.most, boundary - progress.step))))
         clock = time.perf_counter()
         state, metrics = stepper.advance(state, progress.step, count)
         timer.made(count, time.perf_counter() - clock)
@@ -182,15 +204,25 @@ def run(
         if progress.step == boundary:
             judged = stepper.validate(state)
             progress = _judge(progress, judged, stepper.params(state), monitor, patience)
-            tell("validation", progress, loss, timer.rate, judged)
+            asked = tell("validation", progress, loss, timer.rate, judged)
         else:
-            tell("progress", progress, loss, timer.rate)
+            asked = tell("progress", progress, loss, timer.rate)
+        stopped = "the callback asked for it" if asked else ""
         if time.perf_counter() - saved_at >= checkpoint_seconds:
             save(progress)
             saved_at = time.perf_counter()
     if found is None or progress.step > found.step:
         save(progress)
     reason = progress.finished or f"all {progress.step} steps made"
+    early = progress.step < steps and not progress.finished
+    if early and not progress.step:
+        raise UpstairsError(
+            f"Training ended before its first step, because {stopped or 'it was asked to'}; there is no prior."
+        )
+    if early:
+        reason = f"stopped after {progress.step} of {steps} steps: {stopped or 'the first process asked for it'}"
+        if progress.step % validate_every:  # judged for this result only: the same call goes on as if it had not been
+            progress = _judge(progress, stepper.validate(state), stepper.params(state), monitor, None)
     tell("end", progress, reason=reason)
     return Outcome(
         {key: np.array(array) for key, array in progress.best.items()},
@@ -202,6 +234,7 @@ def run(
         progress.checks,
         tell.seconds(),
         reason,
+        early,
     )
 
 
@@ -281,11 +314,11 @@ class _Teller:
         rate: float | None = None,
         judged: Validation | None = None,
         reason: str = "",
-    ) -> None:
+    ) -> bool:
         if self._callback is None:
-            return
+            return False
         left = None if rate is None else (self._steps - progress.step) / rate
         best = (progress.best_loss, progress.best_step)
         waited = getattr(self._stepper, "waited", 0.0)
         event = Event(kind, progress.step, self._steps, self.seconds(), loss, rate, left, judged, *best, reason)
-        self._callback(replace(event, waited=waited))
+        return self._callback(replace(event, waited=waited)) is True

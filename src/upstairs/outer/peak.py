@@ -9,7 +9,7 @@ import threading
 from types import TracebackType
 from typing import final
 
-__all__ = ["Peak"]
+__all__ = ["Peak", "resident"]
 
 _STATM = pathlib.Path("/proc/self/statm")
 _EVERY = 0.005
@@ -37,7 +37,7 @@ class Peak:
         self.megabytes = float("nan")
 
     def __enter__(self) -> Peak:
-        self._start = self._most = _resident()
+        self._start = self._most = resident()
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
         if _STATM.exists():
@@ -50,14 +50,14 @@ class Peak:
         if self._thread is not None:
             self._thread.join()
         if self._start is not None and self._most is not None:
-            self.megabytes = (max(self._most, _resident() or 0) - self._start) / 1e6
+            self.megabytes = (max(self._most, resident() or 0) - self._start) / 1e6
 
     def _watch(self) -> None:
         while not self._end.wait(_EVERY):
-            self._most = max(self._most or 0, _resident() or 0)
+            self._most = max(self._most or 0, resident() or 0)
 
 
-def _resident() -> int | None:
+def resident() -> int | None:
     """Bytes that the process holds now, or where that is not said, held at most."""
     try:
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

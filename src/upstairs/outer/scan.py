@@ -1,15 +1,15 @@
 """The stepper of traced rules: many meta-steps in one compiled program, tasks and rows drawn inside it.
 
 All data lie on the device. A step draws its tasks and rows from ``(seed, step)``, adapts to all of them at once,
-and moves the params by the mean gradient. With several devices (GPUs, or a CPU's host devices) each takes its share of
-the tasks of every step; the result is the same but for rounding. The number of steps is an argument of the program, so that any number up
-to `ScanStepper.most` runs without another compilation and gives the same bits, however a run is cut into chunks.
+and moves the params by the mean gradient. With several devices (GPUs, or a CPU's host devices, of one process or of
+several) each takes its share of the tasks of every step; the result is the same but for rounding. The number of steps
+is an argument of the program, so that any number up to `ScanStepper.most` runs without another compilation and gives
+the same bits, however a run is cut into chunks.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, final
@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
 from upstairs.inner.traced import Arrays, Trainable, over_tasks
+from upstairs.outer import processes
+from upstairs.outer.devices import mesh, one_core_each, put, shards
 from upstairs.outer.draws import Draw
 from upstairs.outer.estimators import Estimator
 from upstairs.outer.loop import Metrics, Validation
@@ -110,8 +112,7 @@ class ScanStepper:
         self.rule, self.spec, self.draw = rule, spec, draw
         devices = 1 if isinstance(gradient, Windows) else shards(draw.batch)
         self._source = data if isinstance(data, Source) else Whole(data)
-        everywhere = NamedSharding(_mesh(devices), PartitionSpec()) if devices > 1 else None
-        self._put = functools.partial(jax.device_put, device=everywhere)
+        self._put = functools.partial(put, devices=devices)
         first = self._source.at(0, self._put)[0]  # here, and not first while a program is traced
         self._first = first if isinstance(gradient, Windows) else None
         self.optimiser = Optimiser() if optimiser is None else optimiser
@@ -147,6 +148,9 @@ class ScanStepper:
 
     def start(self) -> Any:
         """Return fresh params and moments, and runs that begin where windows are cut from them."""
+        return self._shared(self._fresh())
+
+    def _fresh(self) -> Any:
         params = _init(self.rule, self.spec, self.seed) if self._start is None else jax.device_put(self._start)
         runs: Any = ()
         if isinstance(self._program.gradient, Windows):
@@ -170,18 +174,19 @@ class ScanStepper:
         return state, Metrics(np.concatenate(found))
 
     def memory(self) -> int | None:
-        """Bytes that the steps will need at their peak, on all devices together; compiles them. None: unknown."""
+        """Bytes that the steps will need at their peak, on all devices of this process; compiles them. None: unknown."""
         data = self._source.at(0, self._put)[0]
         program = self._advance.lower(*self._arguments(data, self._shapes(), 0, 1)).compile()
         found = needed(program)
-        return None if found is None else found * self._program.devices
+        return None if found is None else found * max(1, self._program.devices // processes.count())
 
     def validate(self, state: Any) -> Validation | None:
         """Judge params on the frozen validation tasks."""
         if self._validation is None:
             return None
         draw, data = self._validation
-        losses, errors = judge(self._judge, draw, data, state[0], batches=self._batches, seed=_VALIDATION_SEED)
+        params = state[0] if processes.count() == 1 else self.params(state)  # each process judges for itself
+        losses, errors = judge(self._judge, draw, data, params, batches=self._batches, seed=_VALIDATION_SEED)
         return Validation(float(losses.mean()), float(errors.mean()))
 
     def params(self, state: Any) -> dict[str, np.ndarray]:
@@ -197,7 +202,7 @@ class ScanStepper:
         """Undo `pack`."""
         leaves, tree = jax.tree_util.tree_flatten_with_path(self._shapes())
         found = [_as_was(jnp.asarray(arrays[jax.tree_util.keystr(path)]), leaf) for path, leaf in leaves]
-        return jax.tree.unflatten(tree, found)
+        return self._shared(jax.tree.unflatten(tree, found))
 
     def name(self, task: int) -> str:
         """Name a task."""
@@ -217,7 +222,11 @@ class ScanStepper:
         return self._program, data, state, *numbers, self._steps
 
     def _shapes(self) -> Any:
-        return jax.eval_shape(self.start)
+        return jax.eval_shape(self._fresh)
+
+    def _shared(self, state: Any) -> Any:
+        """Let the devices of other processes have a state too."""
+        return state if processes.count() == 1 or self._program.devices == 1 else self._put(state)
 
 
 def judge(
@@ -250,16 +259,6 @@ def unsolved(rule: Trainable, draw: Draw, data: Mapping[str, Any], params: Mappi
     if not hasattr(rule, "residual"):
         return 0.0
     return float(_unsolved(rule, draw, dict(data), dict(params)))
-
-
-def shards(batch: int) -> int:
-    """Count the devices of this process that share the tasks of a step: as many as divide the batch."""
-    return max(n for n in range(1, min(batch, jax.local_device_count()) + 1) if batch % n == 0)
-
-
-@functools.cache
-def _mesh(devices: int) -> Mesh:
-    return Mesh(np.array(jax.local_devices()[:devices]), ("task",))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -303,19 +302,13 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(fixed, tree)
 
 
-def one_core_each(devices: int) -> bool:
-    """Whether every device of a CPU has one core, so that threads inside an operation would only be in the way."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return jax.default_backend() == "cpu" and devices >= cores
-
-
 def _made(program: _Program, data: Any, state: Any, seed: Any, start: Any, count: Any, steps: Any = None) -> Any:
     if program.devices == 1:
         return _steps(program, None, data, state, seed, start, count, steps)
     everywhere = PartitionSpec()
     parts = jax.shard_map(
         functools.partial(_steps, program, "task"),
-        mesh=_mesh(program.devices),
+        mesh=mesh(program.devices),
         in_specs=everywhere,
         out_specs=everywhere,
         check_vma=False,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 from upstairs.errors import TaskError
+from upstairs.outer import processes
+from upstairs.outer.limits import Limits
 from upstairs.outer.loop import Callback, Event, Outcome, Stepper, run
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser
 from upstairs.outer.progress import ProgressBar
@@ -34,8 +36,8 @@ __all__ = ["Part", "Training", "train", "train_in_turns"]
 class Training:
     """How a prior is trained by gradients over tasks; None is a default that suits method and network.
 
-    The result depends on tasks and settings only, never on the clock: a run that was killed and is called again with
-    the same ``checkpoint`` ends with the same bits.
+    The result depends on tasks and settings only, never on the clock (but for ``time_limit``): a run that was killed or stopped and is
+    called again with the same ``checkpoint`` ends with the same bits.
 
     Parameters
     ----------
@@ -71,7 +73,11 @@ class Training:
         Most tasks that a device computes at once; what they need on the way back is gone before the next. The result
         is the same up to rounding. None: as many as fit into the memory.
     memory_limit : float, optional
-        Most gigabytes for the steps. None: what the machine (or its accelerator) has free.
+        Most gigabytes for the steps. None: what the machine (or its accelerator) has free. A training by which the process
+        comes to hold more than that ends with the best prior so far.
+    time_limit : float, optional
+        Most seconds for the steps of this call, after which training ends with the best prior so far (``prior_.settings["outer"]``
+        says so). Where several forms are tried, for each; what is measured afterwards takes some seconds more.
     checkpoint : path, optional
         Folder from which the same call goes on after a crash.
     checkpoint_seconds : float
@@ -79,7 +85,8 @@ class Training:
     progress : bool
         Whether to draw a progress bar (loss, steps a second, time left) on the error stream of a terminal.
     callback : callable, optional
-        Told about twice a second how it goes, see `upstairs.outer.loop.Event`.
+        Told about twice a second how it goes, see `upstairs.outer.loop.Event`; where it returns True, training ends with the best
+        prior so far.
 
     Examples
     --------
@@ -104,6 +111,7 @@ class Training:
     precision: str = "float32"
     microbatch: int | None = None
     memory_limit: float | None = None
+    time_limit: float | None = None
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_seconds: float = 30.0
     progress: bool = False
@@ -118,7 +126,7 @@ class Training:
             raise ValueError(
                 f"Training: {name} must be a whole number of at least 1{' or None' if optional else ''}, but is {value!r}."
             )
-        for name in ("rate", "task_clip", "memory_limit"):
+        for name in ("rate", "task_clip", "memory_limit", "time_limit"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Training: {name} must be a positive number or None, but is {value!r}.")
@@ -132,6 +140,10 @@ class Training:
     def strengths(self) -> dict[str, float]:
         """What ``augment`` asks for, with its strength."""
         return strengths(self.augment)
+
+    def limits(self) -> Limits:
+        """Begin to count what a run takes."""
+        return Limits(self.time_limit, self.memory_limit)
 
     def filled(self, **defaults: Any) -> Training:
         """Put defaults where there is None."""
@@ -283,13 +295,13 @@ def _made(
             checkpoint=training.checkpoint,
             checkpoint_seconds=training.checkpoint_seconds,
             callback=callback,
+            limits=training.limits(),
         )
 
     def telling(*listeners: Callback | None) -> Callback:
-        def tell(event: Event) -> None:
-            for listener in listeners:
-                if listener is not None:
-                    listener(dataclasses.replace(event, memory=memory))
+        def tell(event: Event) -> bool:
+            known = dataclasses.replace(event, memory=memory)
+            return any([listener(known) is True for listener in listeners if listener is not None])
 
         return tell
 
@@ -329,6 +341,7 @@ def _fitting(make: Callable[..., ScanStepper], training: Training, most: int) ->
     from upstairs.outer.memory import available, said
 
     limit = available() if training.memory_limit is None else training.memory_limit * 1e9
+    limit = None if limit is None else processes.agreed(limit)  # or they would compile different programs
     at_once = min(training.microbatch or most, most)
     while True:
         stepper = make(microbatch=at_once if at_once < most else None)
