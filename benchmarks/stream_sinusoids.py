@@ -10,7 +10,9 @@ many, as a share of those in the reservoir).
 "From scratch": the same network from random weights, trained on the rows by Adam. "Fine-tune the last": the same from the
 network that the last task ended with. "All tasks, then fine-tune": from a network trained on all rows of all tasks so far. Their rate
 and their number of steps are the best of a grid on the first ten tasks. Regret: error at ten rows less that of the last prior, which
-has seen all tasks; its sum over tasks grows like their number to the power that is fitted. Writes ``stream_sinusoids.md``
+has seen all tasks; its sum over tasks grows like their number to the power that is fitted. The errors of a band are as
+large as the square of its amplitudes, so the sum is also taken of regrets in shares of the variance of the band's
+largest wave. Writes ``stream_sinusoids.md``
 and a picture beside itself.
 """
 
@@ -190,6 +192,7 @@ def run(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         "groups": [task.group for task in stream],
         "old": np.array(kept),
         "regret": np.cumsum(gap),
+        "scaled": np.cumsum(gap / np.array([float(str(task.group).split()[-1]) ** 2 / 2 for task in stream])),
         "tuned": {name: (model.rate, model.steps) for name, model in plain.items()},
         "seconds": seconds,
         "grown": online.prior_.settings["outer"]["steps"],
@@ -229,7 +232,7 @@ def page(runs: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     for name in runs[0]["curves"]:
         curve = np.mean([r["curves"][name][groups == bands[-1]].mean(axis=0) for r in runs], axis=0)
         lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in curve) + " |")
-    place, regrets = AT.index(10), [r["regret"] for r in runs]
+    place, regrets, scaled = AT.index(10), [r["regret"] for r in runs], [r["scaled"] for r in runs]
     lines += ["", "| 100 other tasks of the first band, error at 10 rows | each seed |", "|---|---|"]
     for row, name in enumerate(("the first prior", "when the first band ended", "when the last band ended")):
         lines.append(f"| {name} | " + ", ".join(f"{r['old'][row, place]:.3f}" for r in runs) + " |")
@@ -237,6 +240,12 @@ def page(runs: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
         "",
         f"Sum of regrets at 10 rows: {', '.join(f'{sums[-1]:.1f}' for sums in regrets)}; it grows like the number of tasks to "
         f"the power {', '.join(f'{power(sums):.2f}' for sums in regrets)} (each seed), {power(np.mean(regrets, axis=0)):.2f} (their mean).",
+        "",
+        "In shares of the variance of the band's largest wave: "
+        f"{', '.join(f'{sums[-1]:.3f}' for sums in scaled)}, to the power {', '.join(f'{power(sums):.2f}' for sums in scaled)}, "
+        f"{power(np.mean(scaled, axis=0)):.2f} (their mean); mean regret in each band: "
+        + ", ".join(f"{np.diff(np.mean(scaled, axis=0), prepend=0.0)[groups == band].mean():.4f}" for band in bands)
+        + ".",
         "",
         "Rate and steps of the plain networks: "
         + "; ".join(f"{name} {', '.join(str(r['tuned'][name]) for r in runs)}" for name in runs[0]["tuned"])

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import joblib
 import numpy as np
 from sklearn.base import clone
 
@@ -15,6 +14,7 @@ from upstairs.errors import TaskError, UpstairsError
 from upstairs.evaluate.curve_result import TaskCurve
 from upstairs.evaluate.metrics import METRICS
 from upstairs.evaluate.run import evaluate
+from upstairs.outer.fits import run_fits
 from upstairs.tasks.pool import ClassPool
 from upstairs.tasks.taskset import TaskSet
 
@@ -107,7 +107,8 @@ def task_curve(
     permutations = [np.random.default_rng([random_state, number]).permutation(len(units)) for number in range(orders)]
     jobs = [(order, size) for size in wanted[:-1] for order in range(orders)] + [(0, wanted[-1])]
 
-    def measure(order: int, size: int) -> tuple[Any, float]:
+    def measure(job: tuple[int, int]) -> tuple[Any, float]:
+        order, size = job
         chosen = {units[number] for number in permutations[order][:size].tolist()}
         rows = np.array([number for number, name in enumerate(names) if name in chosen])
         part = train[rows] if isinstance(train, TaskSet) else train.select(rows)
@@ -131,13 +132,10 @@ def task_curve(
             **settings,
         ), seconds
 
-    if joblib.effective_n_jobs(n_jobs) == 1:
-        found: Any = (measure(*job) for job in jobs)
-    else:
-        found = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(joblib.delayed(measure)(*job) for job in jobs)
+    called = [f"the curve on {size} tasks (order {order})" for order, size in jobs]
     results: dict[tuple[int, int], Any] = {}
-    for job, each in zip(jobs, found, strict=True):
-        results[job] = each
+    for number, each in run_fits(measure, jobs, names=called, n_jobs=n_jobs):
+        results[jobs[number]] = each
         if progress is not None:
             progress(len(results), len(jobs))
     for order in range(1, orders):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-import joblib
 import numpy as np
 
 from upstairs.errors import TaskError
@@ -19,6 +18,7 @@ from upstairs.evaluate.prepare import Entry, Plan, check_learners, plans, situat
 from upstairs.evaluate.record import Fit, Record
 from upstairs.evaluate.result import KEYS, EvaluationResult
 from upstairs.learners.baselines import Situated
+from upstairs.outer.fits import in_this_process, run_fits
 from upstairs.outer.threads import threads_for, total_rows
 
 __all__ = ["evaluate"]
@@ -73,7 +73,8 @@ def evaluate(
         The primary metric. By default "mse" (regression), "auc" (two shared classes) or "accuracy".
     random_state : int, numpy generator, or None
     n_jobs : int, optional
-        Processes; the records do not depend on it, but for the seconds. None: as `joblib.parallel_config` says, or 1.
+        Processes; the records do not depend on it, but for the seconds. None: as `joblib.parallel_config` says (which may name
+        Dask or Ray), or 1.
     progress : callable, optional
         Called with the number of episodes measured and to be measured.
     order : optional
@@ -98,7 +99,8 @@ def evaluate(
     StorageError
         If ``record`` is of another evaluation, or cannot be read or written.
     UpstairsError
-        If a learner fails on an episode; names learner, task and shots.
+        If a learner fails on an episode; names learner, task and shots. If the process died each time that a learner was
+        measured on some tasks; names these.
 
     Examples
     --------
@@ -199,8 +201,7 @@ def _run(
         return entry
 
     missing = [[n for n in range(len(chunks)) if (number, n) not in parts] for number in range(len(planned))]
-    alone = joblib.effective_n_jobs(n_jobs) == 1
-    lazily = kept and alone  # what was fitted last is measured before the next is fitted
+    lazily = kept and in_this_process(n_jobs)  # what was fitted last is measured before the next is fitted
     ready = {} if lazily else {number: fitted(number) for number in range(len(planned)) if missing[number]}
 
     def jobs() -> Iterator[tuple[int, int, Entry]]:
@@ -210,18 +211,22 @@ def _run(
                 assert entry is not None
                 yield number, chunk, entry
 
-    def measured(number: int, chunk: int, entry: Entry) -> tuple[int, int, Part]:
-        return number, chunk, measure(entry, [episodes.read(place) for place in chunks[chunk]], at, scale, seed)
+    rows, places = total_rows(test), [(number, chunk) for number, wanted in enumerate(missing) for chunk in wanted]
 
-    with threads_for(total_rows(test)):
-        if alone:
-            found: Any = (measured(*job) for job in jobs())
-        else:
-            found = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-                joblib.delayed(measured)(*job) for job in jobs()
-            )
+    def measured(job: tuple[int, int, Entry]) -> Part:
+        _, chunk, entry = job
+        with threads_for(rows):  # also where this runs in another process
+            return measure(entry, [episodes.read(place) for place in chunks[chunk]], at, scale, seed)
+
+    def named(place: int) -> str:
+        number, chunk = places[place]
+        tasks = dict.fromkeys(repr(episodes.names[each.task]) for each in chunks[chunk])
+        return f"{planned[number].name!r} on {_some(list(tasks))}"
+
+    with threads_for(rows):
         done = sum(len(chunks[chunk]) for _, chunk in parts)
-        for number, chunk, part in found:
+        for place, part in run_fits(measured, jobs(), names=named, n_jobs=n_jobs):
+            number, chunk = places[place]
             kept.keep_part(number, chunk, part)
             parts[number, chunk] = part
             done += len(chunks[chunk])
@@ -290,6 +295,11 @@ def _unmeasured(columns: Mapping[str, np.ndarray], learner: str, seeds: int) -> 
                 tasks = columns["task"][gone & (columns["shots"] == shots)].tolist()
                 found.append(LeftOut(shots, len(tasks) // seeds, reason, tuple(dict.fromkeys(tasks))[:100], metric))
     return found
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"task{'s' * (len(names) > 1)} {', '.join(names[:most])}{more}"
 
 
 def _listed(shots: Any) -> list[Any]:

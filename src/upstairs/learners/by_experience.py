@@ -45,7 +45,7 @@ class LearnsByExperience(MetaLearner, abc.ABC):
     checkpoint: str | os.PathLike[str] | None
     trials: int
     guard: bool
-    n_jobs: int
+    n_jobs: int | None
     random_state: int
 
     # --- what a family says -------------------------------------------------------------------------------------
@@ -121,11 +121,18 @@ class LearnsByExperience(MetaLearner, abc.ABC):
         """The table of trials (different columns): scores of every setting on every task."""
         return self._tuner_of(self._prior()).experience_
 
-    def adapt_many(self, tasks: Any) -> list[Any]:
-        """Adapt many tasks, with the results of `adapt` one by one; without columns in common, without warnings."""
+    def adapt_many(self, tasks: Any, *, n_jobs: int | None = None) -> list[Any]:
+        """Adapt many tasks, with the results of `adapt` one by one; without columns in common, without warnings.
+
+        Parameters
+        ----------
+        tasks : TaskSet, sequence of Task, or sequence of (X, y)
+        n_jobs : int, optional
+            None: as `joblib.parallel_config` says, or 1.
+        """
         if serves_any_columns(self._prior()):
-            return MetaTuner.adapt_many(self, tasks)
-        return super().adapt_many(tasks)
+            return MetaTuner.adapt_many(self, tasks, n_jobs=n_jobs)
+        return super().adapt_many(tasks, n_jobs=n_jobs)
 
     def adapt_zero(self, like: Any = None) -> Any:
         """Return an estimator that has seen no row of its task (same columns).

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from joblib import Parallel, delayed
 
 from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.inner.tree_nodes import NAMES
 from upstairs.learners.base_classifiers import BASES, Bases, checked_bases, known_name, out_of_fold
 from upstairs.learners.tuner_prior import class_path
+from upstairs.outer.fits import run_fits
 from upstairs.outer.leaf_counts import learned_counts
 from upstairs.outer.meta_tree import attributes, counted, meta_tree
 from upstairs.prior import Prior
@@ -68,7 +68,7 @@ def learn_combination(
     max_depth: int | None = None,
     encode: bool = True,
     seed: int = 0,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
 ) -> Prior:
     """Learn one tree from the meta-rows of all tasks, and the Beta prior of its leaves from how tasks differ.
 
@@ -89,8 +89,8 @@ def learn_combination(
         Whether the columns of arrays are centred and scaled; data frames always are.
     seed : int
         For folds and base classifiers.
-    n_jobs : int
-        Processes; the result does not depend on it.
+    n_jobs : int, optional
+        Processes; the result does not depend on it. None: as `joblib.parallel_config` says, or 1.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def learn_combination(
     return _prior(settings, tree, [counted(tree, *rows) for rows in found])
 
 
-def learn_combination_on(prior: Prior, tasks: TaskSet, estimators: Any = None, *, n_jobs: int = 1) -> Prior:
+def learn_combination_on(prior: Prior, tasks: TaskSet, estimators: Any = None, *, n_jobs: int | None = 1) -> Prior:
     """Learn from more tasks: the tree stays, what its leaves expect is estimated from all tasks, the old and the new.
 
     Parameters
@@ -150,7 +150,7 @@ def learn_combination_on(prior: Prior, tasks: TaskSet, estimators: Any = None, *
         Tasks that it has not seen.
     estimators : list, optional
         Needed where they are not the library's own; those of the prior.
-    n_jobs : int
+    n_jobs : int, optional
 
     Examples
     --------
@@ -226,11 +226,12 @@ class _Plan:
             raise TaskError(f"Task {task.name!r} ({len(task)} rows): {error}") from error
 
 
-def _all_meta_rows(plan: _Plan, tasks: TaskSet, n_jobs: int) -> list[MetaRows]:
+def _all_meta_rows(plan: _Plan, tasks: TaskSet, n_jobs: int | None) -> list[MetaRows]:
     if tasks.kind != "classification":
         raise TaskError(f"tasks must be a classification to combine classifiers, but are a {tasks.kind}.")
-    found: list[MetaRows] = Parallel(n_jobs=n_jobs)(delayed(plan)(task) for task in tasks)
-    return found
+    names = [f"task {name!r}" for name in tasks.names]
+    found: dict[int, MetaRows] = dict(run_fits(plan, tasks, names=names, n_jobs=n_jobs))
+    return [found[number] for number in range(len(names))]
 
 
 def _prior(settings: Mapping[str, Any], tree: Mapping[str, np.ndarray], counts: list[tuple[Any, Any]]) -> Prior:

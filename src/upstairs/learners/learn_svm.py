@@ -73,7 +73,7 @@ def learn_machines(
     scales: Any,
     *,
     solver: str = "smooth",
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
 ) -> tuple[Prior, Seen]:
     """Make a prior.
 
@@ -114,7 +114,9 @@ _Learned = tuple[dict[str, np.ndarray], dict[str, Any], list[tuple[dict[str, np.
 """Params, what the prior says about them, and pairs of params and tasks that these have not seen."""
 
 
-def _smooth(seen: Seen, held: Seen | None, kind: str, ways: int, plan: Plan, forms: list[Any], n_jobs: int) -> _Learned:
+def _smooth(
+    seen: Seen, held: Seen | None, kind: str, ways: int, plan: Plan, forms: list[Any], n_jobs: int | None
+) -> _Learned:
     from upstairs.outer.learn_machine import learn_machine
 
     groups = np.unique(seen.groups, return_inverse=True)[1]
@@ -139,7 +141,7 @@ def _smooth(seen: Seen, held: Seen | None, kind: str, ways: int, plan: Plan, for
 
 
 def _by_libsvm(
-    seen: Seen, held: Seen | None, kind: str, ways: int, plan: Plan, forms: list[Any], n_jobs: int
+    seen: Seen, held: Seen | None, kind: str, ways: int, plan: Plan, forms: list[Any], n_jobs: int | None
 ) -> _Learned:
     from upstairs.outer.learn_hinge import learn_hinge
 
@@ -167,7 +169,7 @@ def _by_libsvm(
         n_jobs=n_jobs,
     )
     outcome = found.outcome
-    settings = {"solver": "libsvm", "kernel": kernel, "steps": outcome.step, "best_step": outcome.best_step}
+    settings = {"solver": "libsvm", "kernel": kernel} | outcome.told
     report = [
         {"name": f"step {step}", "loss": float(loss)}
         for step, (loss, _) in zip(outcome.check_steps.tolist(), outcome.checks, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
@@ -13,6 +14,7 @@ from sklearn.base import BaseEstimator
 from upstairs.errors import NotMetaFittedError, PriorMismatchError, TaskError
 from upstairs.learners.base import PriorEstimator, adapt_tasks
 from upstairs.learners.seen import Seen
+from upstairs.outer.fits import run_fits
 from upstairs.outer.threads import threads_for, total_rows
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
@@ -27,6 +29,8 @@ AnyMeta = TypeVar("AnyMeta", bound="MetaLearner")
 """The class itself, where a method returns ``self``."""
 
 FEWEST_TASKS = 3
+AT_ONCE = 1000
+"""Tasks that are adapted in one go; the same for any ``n_jobs``, as results must not depend on it."""
 
 
 class MetaLearner(BaseEstimator, abc.ABC):
@@ -125,13 +129,15 @@ class MetaLearner(BaseEstimator, abc.ABC):
         """Fit a new estimator to the rows of one task; equal to ``learner().fit(X, y)``."""
         return self.learner().fit(X, y)
 
-    def adapt_many(self, tasks: Any) -> list[PriorEstimator]:
+    def adapt_many(self, tasks: Any, *, n_jobs: int | None = None) -> list[PriorEstimator]:
         """Adapt many tasks at once, with the results of `adapt` one by one.
 
         Parameters
         ----------
         tasks : TaskSet, sequence of Task, or sequence of (X, y)
             One entry a task.
+        n_jobs : int, optional
+            Threads, each with a thousand tasks at a time. None: as `joblib.parallel_config` says, or 1.
         """
         template: PriorEstimator = self.learner()
         listed = [
@@ -152,7 +158,18 @@ class MetaLearner(BaseEstimator, abc.ABC):
         if encoder.named:
             template.feature_names_in_ = np.array(encoder.names, dtype=object)
         parts = [rows[start:stop] for start, stop in pairwise(bounds)]
-        return adapt_tasks(template, parts, [task.y for task in listed])
+        ys = [task.y for task in listed]
+        pieces = [slice(start, start + AT_ONCE) for start in range(0, len(listed), AT_ONCE)]
+        found = dict(
+            run_fits(
+                functools.partial(_adapted, template),
+                [(parts[piece], ys[piece]) for piece in pieces],
+                names=lambda number: f"tasks {listed[pieces[number]][0].name!r} and those after it",
+                n_jobs=n_jobs,
+                prefer="threads",
+            )
+        )
+        return [model for number in range(len(pieces)) for model in found[number]]
 
     def adapt_zero(self, like: Any = None) -> PriorEstimator:
         """Return an estimator that has seen no row of its task: the prior's own prediction.
@@ -219,3 +236,7 @@ def _checked(tasks: Any, argument: str, fewest: int = FEWEST_TASKS) -> Any:
             f"{argument} holds {len(tasks)} tasks, but learning over tasks needs at least {fewest}; bring more tasks."
         )
     return tasks.canonical()
+
+
+def _adapted(template: PriorEstimator, rows: tuple[Sequence[np.ndarray], Sequence[np.ndarray]]) -> list[PriorEstimator]:
+    return adapt_tasks(template, *rows)

@@ -73,8 +73,8 @@ class MetaDecisionTree(LearnsByExperience):
         Passed on to the estimators: recommended settings that are compared by cross-validation; 1: none.
     guard : bool
         Passed on to the estimators.
-    n_jobs : int
-        Processes for trials; -1 for all cores.
+    n_jobs : int, optional
+        Processes for trials; -1 for all cores. None: as `joblib.parallel_config` says, or 1.
     random_state : int
         Draws folds, rows and episodes.
 
@@ -113,7 +113,7 @@ class MetaDecisionTree(LearnsByExperience):
         estimators: Any = None,
         trials: int = 1,
         guard: bool = False,
-        n_jobs: int = 1,
+        n_jobs: int | None = 1,
         random_state: int = 0,
     ) -> None:
         self.kind = kind

@@ -10,8 +10,9 @@ from typing import Any, final
 
 import numpy as np
 
-from upstairs.errors import FamiliarityWarning, PriorMismatchError, TaskError
+from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.learners.catalogue import known
+from upstairs.learners.many import fit_to_many
 from upstairs.learners.meta import MetaLearner
 from upstairs.learners.recommended import Recommended, RecommendedClassifier, RecommendedRegressor
 from upstairs.learners.search import SearchResult, searched
@@ -103,8 +104,9 @@ class MetaTuner(MetaLearner):
     checkpoint : path-like, optional
         A file that every trial is written to when it ends. A second run with it makes none of them again, and a
         killed run loses the trials that were under way. Different tuners may share a file.
-    n_jobs : int
-        Processes; -1 for all cores.
+    n_jobs : int, optional
+        Processes, each with one thread; -1 for all cores. None: as `joblib.parallel_config` says, or 1. Where that names
+        Dask or Ray, trials are made there, unless this is 1. Scores do not depend on it.
     random_state : int, optional
         For drawing settings, folds and the estimator; None is 0.
     callback : callable, optional
@@ -142,7 +144,7 @@ class MetaTuner(MetaLearner):
         landmarkers: bool | int = True,
         guard: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
-        n_jobs: int = 1,
+        n_jobs: int | None = 1,
         random_state: int | None = None,
         callback: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -273,11 +275,17 @@ class MetaTuner(MetaLearner):
         x = described(prior, task.X, task.y)
         return searched(recommender_of(prior), trials, task, x, n_trials, space if isinstance(space, Mapping) else None)
 
-    def adapt_many(self, tasks: Any) -> list[Any]:
-        """Fit the recommended estimator to many tasks, one by one; ``familiarity_`` says what no warning does."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FamiliarityWarning)
-            return [self.adapt(*((task.X, task.y) if isinstance(task, Task) else task)) for task in tasks]
+    def adapt_many(self, tasks: Any, *, n_jobs: int | None = None) -> list[Any]:
+        """Fit the recommended estimator to many tasks, one by one; ``familiarity_`` says what no warning does.
+
+        Parameters
+        ----------
+        tasks : TaskSet, sequence of Task, or sequence of (X, y)
+        n_jobs : int, optional
+            Processes, which pay from some hundred tasks on. None: as `joblib.parallel_config` says, or 1.
+        """
+        rows = [(task.X, task.y) if isinstance(task, Task) else task for task in tasks]
+        return fit_to_many(self.learner(), rows, n_jobs)
 
     def adapt_zero(self, like: Any = None) -> Any:
         """Refuse: experience with settings predicts nothing without rows.
@@ -337,7 +345,6 @@ class MetaTuner(MetaLearner):
             if not loaded:
                 return so_far
         trials = Trials(base, self.cv, seed, self.max_rows)
-        workers = (os.cpu_count() or 1) if self.n_jobs == -1 else max(1, self.n_jobs)
         with Journal(self.checkpoint, trials.plan) as journal:
             records = fill(
                 trials,
@@ -345,7 +352,7 @@ class MetaTuner(MetaLearner):
                 prints,
                 settings,
                 journal,
-                workers=workers,
+                n_jobs=self.n_jobs,
                 seconds=self.max_seconds,
                 progress=self.callback,
             )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import joblib
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.outer.experience import Experience
+from upstairs.outer.fits import on_a_cluster, run_fits
 from upstairs.outer.journal import Journal, Record, settings_key
 from upstairs.outer.metafeatures import describe
 from upstairs.outer.trials import SCORES, Settings, Trials
-from upstairs.outer.workers import Batch, run_bounded
+from upstairs.outer.workers import Batch, Outcome, run_bounded, run_here
 from upstairs.tasks.fingerprint import fingerprint
 from upstairs.tasks.task import Task
 
@@ -28,7 +34,7 @@ def fill(
     settings: Sequence[Settings],
     journal: Journal,
     *,
-    workers: int = 1,
+    n_jobs: int | None = 1,
     seconds: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[list[Record]]:
@@ -43,8 +49,9 @@ def fill(
     settings : sequence of mappings
     journal : Journal
         Takes every trial as it ends.
-    workers : int
-        Processes.
+    n_jobs : int, optional
+        Processes; -1 for all cores. None: as `joblib.parallel_config` says, or 1. Where that names Dask or Ray, trials are made
+        there, unless this is 1.
     seconds : float, optional
         Wall time that one trial (all its folds) may take; a trial that overruns is kept as a failure.
     progress : callable, optional
@@ -54,6 +61,11 @@ def fill(
     -------
     list of lists of Record
         One a task, in it one a setting.
+
+    Warns
+    -----
+    UserWarning
+        For a trial whose process died each time; it is kept as a failure.
     """
     keys = [settings_key(entry) for entry in settings]
     missing = {
@@ -72,15 +84,47 @@ def fill(
             where.append([cell])
     batches = [Batch(tasks[cells[0][0]], [settings[column] for _, column in cells]) for cells in where]
     if batches:
-        for outcome in run_bounded(trials, batches, workers=workers, seconds=seconds):
+        for outcome in _outcomes(trials, batches, n_jobs, seconds):
             row, column = where[outcome.batch][outcome.item]
             scores = dict(outcome.value or {})
             took = scores.pop("seconds", outcome.seconds)
             journal.add(names[row], settings[column], Record(scores, took, outcome.failure))
+            if outcome.failure == "died":
+                warnings.warn(
+                    f"Task {tasks[row].name!r} ({len(tasks[row])} rows): the process died three times under the settings "
+                    f"{dict(settings[column])}, which count as failed on it; the usual reason is a lack of memory, and max_rows= "
+                    "would make tasks smaller.",
+                    stacklevel=2,
+                )
             done += 1
             if progress is not None:
                 progress(done, total)
     return [[journal.known[name, key] for key in keys] for name in names]
+
+
+def _outcomes(trials: Trials, batches: Sequence[Batch], n_jobs: int | None, seconds: float | None) -> Iterator[Outcome]:
+    """Make trials in processes of this machine, or batch by batch on the workers of a cluster."""
+    if not on_a_cluster(n_jobs):
+        workers = joblib.effective_n_jobs(None) if n_jobs is None else n_jobs if n_jobs != -1 else os.cpu_count() or 1
+        yield from run_bounded(trials, batches, workers=max(1, workers), seconds=seconds)
+        return
+    names = [f"task {batch.data.name!r}" for batch in batches]
+    for number, found in run_fits(_OnWorker(trials, seconds), batches, names=names, n_jobs=n_jobs):
+        yield from (replace(outcome, batch=number) for outcome in found)
+
+
+@dataclass(frozen=True)
+class _OnWorker:
+    """Makes the trials of a batch on a worker: in it, or in a process of its own that can be ended."""
+
+    trials: Trials
+    seconds: float | None
+
+    def __call__(self, batch: Batch) -> list[Outcome]:
+        if self.seconds is not None:
+            return list(run_bounded(self.trials, [batch], seconds=self.seconds))
+        with threadpool_limits(limits=1):
+            return run_here(self.trials, batch)
 
 
 def distinct(tasks: Sequence[Task]) -> list[str]:

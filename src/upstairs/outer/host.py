@@ -14,6 +14,7 @@ from jaxtyping import Float, Shaped
 from scipy.special import ndtri
 
 from upstairs.errors import TaskError
+from upstairs.outer.fits import run_fits
 from upstairs.outer.loop import Metrics, Validation
 from upstairs.outer.optimiser import AnyOptimiser, Optimiser, built
 from upstairs.storage import content_hash
@@ -40,7 +41,7 @@ class HostStepper:
     fit : callable
         ``fit(params, (x_support, y_support, x_query, y_query))`` returns the loss of one task, or, with
         ``gradient="given"``, the pair of loss and gradient. A pure function, and one that joblib can send to
-        processes if ``backend`` is ``"loky"``.
+        processes if ``backend`` is ``"loky"`` or `joblib.parallel_config` names one that has processes.
     start : dict of arrays
         Params before learning; logs of positive quantities, so that steps are free.
     rows : FlatRows
@@ -58,8 +59,10 @@ class HostStepper:
     validation : FlatRows, optional
     validation_batches : int
     seed : int
-    n_jobs : int
+    n_jobs : int, optional
+        None: as `joblib.parallel_config` says, or 1.
     backend : {"threading", "loky"}
+        What `joblib.parallel_config` names goes before it.
     names : sequence of str, optional
     label : str
         Names ``fit`` in the fingerprint of a run.
@@ -85,7 +88,7 @@ class HostStepper:
         validation: FlatRows | None = None,
         validation_batches: int = 4,
         seed: int = 0,
-        n_jobs: int = 1,
+        n_jobs: int | None = 1,
         backend: Literal["threading", "loky"] = "threading",
         names: Sequence[str] | None = None,
         label: str = "",
@@ -126,7 +129,7 @@ class HostStepper:
         losses: list[float] = []
         for step in range(start, start + count):
             tasks, splits = self._draw(self._rows, self.seed, step)
-            values, gradients = self._look_around(state[0], splits, step)
+            values, gradients = self._look_around(state[0], tasks, splits, step)
             bad = np.flatnonzero(~np.isfinite(values) | ~np.isfinite(gradients).all(axis=1))
             if len(bad):
                 return state, Metrics(np.array(losses, np.float32), step, int(tasks[bad[0]]))
@@ -138,12 +141,10 @@ class HostStepper:
         """Mean loss on frozen validation tasks."""
         if self._validation is None:
             return None
-        splits = [
-            split
-            for number in range(self._batches)
-            for split in self._draw(self._validation, _VALIDATION_SEED, number)[1]
-        ]
-        loss = float(np.mean([_value(found) for found in self._fits([(state[0], split) for split in splits])]))
+        drawn = [self._draw(self._validation, _VALIDATION_SEED, number) for number in range(self._batches)]
+        names = [f"validation task {task}" for tasks, _ in drawn for task in tasks.tolist()]
+        jobs = [(state[0], split) for _, splits in drawn for split in splits]
+        loss = float(np.mean([_value(found) for found in self._fits(jobs, names)]))
         return Validation(loss, loss)
 
     def params(self, state: Any) -> dict[str, np.ndarray]:
@@ -184,11 +185,12 @@ class HostStepper:
         return chosen, splits
 
     def _look_around(
-        self, params: Mapping[str, np.ndarray], splits: list[Split], step: int
+        self, params: Mapping[str, np.ndarray], tasks: np.ndarray, splits: list[Split], step: int
     ) -> tuple[Float[np.ndarray, " task"], Float[np.ndarray, "task param"]]:
         """Loss and gradient of every task."""
+        names = [f"task {self.name(task)!r}" for task in tasks.tolist()]
         if self._gradient == "given":
-            pairs = self._fits([(params, split) for split in splits])
+            pairs = self._fits([(params, split) for split in splits], names)
             gradients = np.array([_flat(found[1], params) for found in pairs])
             return np.array([_value(found) for found in pairs]), gradients
         center = _flat(params, params)
@@ -196,18 +198,18 @@ class HostStepper:
         exact = self._gradient == "differences"
         directions = np.eye(size) if exact else _normal(self.seed, step, self._pairs, size)
         points = [_shaped(center + sign * self._width * d, params) for d in directions for sign in (1.0, -1.0)]
-        found = self._fits([(point, split) for split in splits for point in points])
+        repeated = [name for name in names for _ in points]
+        found = self._fits([(point, split) for split in splits for point in points], repeated)
         values = np.array([_value(one) for one in found]).reshape(len(splits), len(directions), 2)
         slopes = (values[..., 0] - values[..., 1]) / (2.0 * self._width)
         share = 1.0 if exact else 1.0 / len(directions)
         return values.mean(axis=(1, 2)), share * slopes @ directions
 
-    def _fits(self, jobs: list[tuple[Mapping[str, np.ndarray], Split]]) -> list[Any]:
-        if self._jobs == 1:
-            return [self._fit(*job) for job in jobs]
-        from joblib import Parallel, delayed
-
-        return Parallel(n_jobs=self._jobs, backend=self._backend)(delayed(self._fit)(*job) for job in jobs)
+    def _fits(self, jobs: list[tuple[Mapping[str, np.ndarray], Split]], names: list[str]) -> list[Any]:
+        prefer: Literal["threads", "processes"] = "threads" if self._backend == "threading" else "processes"
+        fit = self._fit  # alone: a stepper is large
+        found = dict(run_fits(lambda job: fit(*job), jobs, names=names, n_jobs=self._jobs, prefer=prefer))
+        return [found[number] for number in range(len(jobs))]
 
     def _moved(self, state: Any, gradient: Float[np.ndarray, " param"]) -> Any:
         import jax

@@ -21,12 +21,14 @@ from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
 import cloudpickle
 
-__all__ = ["Batch", "Outcome", "run_bounded"]
+__all__ = ["Batch", "Outcome", "run_bounded", "run_here"]
 
 Item = TypeVar("Item")
 Maker: TypeAlias = Callable[[Any], Callable[[Any], Any]]
 """Reads the data of a batch once and returns the call that is made for each of its items."""
 
+_AGAIN = 2
+"""How often a call is made again whose process died, each time in a new one."""
 _LENGTH = 8
 _CHECK_SECONDS = 0.05
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -44,8 +46,8 @@ class Batch(Generic[Item]):
 class Outcome:
     """What became of item ``item`` of batch ``batch``: a value, or the reason why there is none.
 
-    ``failure`` is empty, ``"timeout"``, ``"died"`` (the process ended, as a lack of memory ends it) or the error's
-    own words; ``seconds`` is wall time.
+    ``failure`` is empty, ``"timeout"``, ``"died"`` (the process ended, as a lack of memory ends it, three times) or the
+    error's own words; ``seconds`` is wall time.
     """
 
     batch: int
@@ -116,6 +118,19 @@ def run_bounded(
             line.close()
 
 
+def run_here(make: Maker, batch: Batch) -> list[Outcome]:
+    """Make every call of a batch in this process.
+
+    Examples
+    --------
+    >>> [outcome.value for outcome in run_here(lambda base: lambda x: base // x, Batch(10, (1, 2)))]
+    [10, 5]
+    """
+    call, _, unread = _measured(make, batch.data)
+    found = [(None, 0.0, unread) if unread else _measured(call, item) for item in batch.items]
+    return [Outcome(0, position, *each) for position, each in enumerate(found)]
+
+
 @dataclass(eq=False)
 class _Line:
     """One process after another, and the thread that talks to the present one."""
@@ -155,16 +170,21 @@ class _Line:
                 number, batch = taken
                 known = None
                 for position, item in enumerate(batch.items):
-                    if self.closed:
-                        return
-                    process = self._process()
-                    found: tuple[Any, float, str] | None = None
-                    if known is not process:
-                        value, seconds, failure = self._call(process, (self.code, batch.data), bounded=False)
-                        found = (value, seconds, failure) if failure else None
-                        known = process if found is None else None
-                    found = found or self._call(process, (item,), bounded=True)
-                    self.results.put(Outcome(number, position, *found))
+                    outcome: tuple[Any, float, str] = (None, 0.0, "died")
+                    for _ in range(1 + _AGAIN):
+                        if self.closed:
+                            return
+                        process = self._process()
+                        unread = ""
+                        if known is not process:
+                            outcome = self._call(process, (self.code, batch.data), bounded=False)
+                            unread = outcome[2]
+                            known = None if unread else process
+                        if not unread:
+                            outcome = self._call(process, (item,), bounded=True)
+                        if outcome[2] != "died":
+                            break
+                    self.results.put(Outcome(number, position, *outcome))
         except BaseException as error:
             self.results.put(error)
         finally:
@@ -251,15 +271,21 @@ def _answer(questions: BinaryIO, answers: BinaryIO) -> None:
     call: Callable[[Any], Any] | None = None
     while True:
         message = _receive(questions)
-        start = time.monotonic()
-        value, failure = None, ""
-        try:
-            if len(message) == 2:
-                code, data = message
-                call = pickle.loads(code)(data)  # noqa: S301 what this module sent itself
-            else:
-                assert call is not None
-                value = call(message[0])
-        except Exception as error:
-            failure = f"{type(error).__name__}: {error}"
-        _send(answers, (value, time.monotonic() - start, failure))
+        if len(message) == 2:
+            code, data = message
+            call, seconds, failure = _measured(lambda given: pickle.loads(code)(given), data)  # noqa: B023, S301
+            _send(answers, (None, seconds, failure))
+        else:
+            assert call is not None
+            _send(answers, _measured(call, message[0]))
+
+
+def _measured(call: Callable[[Any], Any], item: Any) -> tuple[Any, float, str]:
+    """Return what a call returned, its seconds, and the words of its error."""
+    start = time.monotonic()
+    value, failure = None, ""
+    try:
+        value = call(item)
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+    return value, time.monotonic() - start, failure
