@@ -6,7 +6,8 @@ Tasks have 20 rows and 20 features in single precision; their weights lie near a
 process that writes the store from a generator, and one that opens it and makes one pass over it with `MetaNeuralNetwork("ridge")` (a
 network of 32 features, 256 tasks a step). Seconds of a pass are steps divided by steps a second, the first chunk of steps
 left out, which compiles. "Waiting" is the share of the pass in which steps waited for data. Memory is the peak of the whole process.
-Writes ``scaling.md`` beside itself.
+Ten times the most tasks are then worked out on paper, from the slopes between the two largest numbers that were measured.
+Writes ``scaling.md`` and a picture beside itself.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ def main() -> None:
         shutil.rmtree(path, ignore_errors=True)
         print(count, found, flush=True)
         rows.append((count, *found))
-    (HERE / "scaling.md").write_text("\n".join(page(rows)) + "\n")
+    (HERE / "scaling.md").write_text("\n".join([*page(rows), *on_paper(rows)]) + "\n")
+    picture(rows)
 
 
 def page(rows: list[Any]) -> list[str]:
@@ -138,7 +140,61 @@ def page(rows: list[Any]) -> list[str]:
         *lines,
         "",
         f"Seconds of a pass, times that of a tenth of the tasks: {', '.join(f'{r:.2f}' for r in ratios)}.",
+        "",
+        "![seconds, megabytes of memory and of disk by number of tasks](scaling.svg)",
     ]
+
+
+def on_paper(rows: list[Any]) -> list[str]:
+    """Carry what grows with the tasks on to ten times the most that was measured."""
+    (few, wrote_few, learned_few), (many, wrote, learned) = rows[-2:]
+    aim = 10 * many
+
+    def carried(small: float, large: float) -> float:
+        return large + (large - small) / (many - few) * (aim - many)
+
+    disk = carried(wrote_few["disk"], wrote["disk"]) / 1e3
+    writing = carried(wrote_few["seconds"], wrote["seconds"])
+    held = carried(learned_few["memory"], learned["memory"]) / 1e3
+    writing_memory = carried(wrote_few["memory"], wrote["memory"]) / 1e3
+    index = (learned["memory"] - learned_few["memory"]) / (many - few) * 1e6
+    each = learned["pass"] / (learned["steps"] * BATCH)
+    reading = wrote["disk"] * 1e6 / (many * each) / 1e6
+    return [
+        "",
+        f"## {aim:,} tasks, on paper",
+        "",
+        f"- **Bytes.** {disk:.0f} GB on disk. Of a task that is not being trained on, {index:.0f} bytes stay in memory (name, "
+        f"group, place, hash): {held:.1f} GB in all; writing takes {writing_memory:.1f} GB.",
+        f"- **Seconds.** {writing / 60:.0f} minutes to write, {aim * each / 60:.0f} minutes a pass with one process. Ten passes "
+        f"are {aim * each / 360:.1f} hours.",
+        f"- **Machines.** One is enough, with {2 ** int(np.ceil(np.log2(held * 1.3)))} GB. Training reads {reading:.0f} MB of "
+        "files a second; a disk gives hundreds. Several processes that share the tasks of a step (`docs/methods/machines.md`) "
+        "each read all windows, so that some ten of them would wait for one disk.",
+        "- **What breaks first** is the memory of the index: every process opens all of it, and at ten times as many tasks "
+        f"again it would be {index * aim / 1e8:.0f} GB. Neither the steps nor the windows grow with the tasks.",
+    ]
+
+
+def picture(rows: list[Any]) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    matplotlib.rcParams["svg.hashsalt"] = "upstairs"
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    counts = [row[0] for row in rows]
+    left.loglog(counts, [wrote["seconds"] for _, wrote, _ in rows], "o-", label="writing")
+    left.loglog(counts, [learned["pass"] for _, _, learned in rows], "s--", label="a pass")
+    left.set(xlabel="tasks", ylabel="seconds")
+    right.loglog(counts, [wrote["disk"] for _, wrote, _ in rows], "o-", label="on disk")
+    right.loglog(counts, [learned["memory"] for _, _, learned in rows], "s--", label="memory while learning")
+    right.loglog(counts, [wrote["memory"] for _, wrote, _ in rows], "^:", label="memory while writing")
+    right.set(xlabel="tasks", ylabel="megabytes")
+    for axes in (left, right):
+        axes.legend()
+    figure.savefig(HERE / "scaling.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

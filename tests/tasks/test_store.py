@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -228,7 +229,8 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path, monkeypatch):
     assert len(up.TaskSet.from_store(tmp_path)) == 10
 
 
-def test_a_killed_writer_leaves_the_store_as_it_was(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_writer_leaves_the_store_as_it_was(tmp_path, number):
     tables(6).to_store(tmp_path)
     code = (
         "import os, numpy as np, upstairs as up\n"
@@ -236,11 +238,11 @@ def test_a_killed_writer_leaves_the_store_as_it_was(tmp_path):
         "store_write.GROUP_ROWS, store_write.PART_ROWS = 50, 500\n"
         "def made():\n"
         "    for n in range(100):\n"
-        "        if n == 70: os.kill(os.getpid(), 9)\n"
+        f"        if n == 70: os.kill(os.getpid(), {number:d})\n"
         "        yield up.Task(np.full((20, 2), n), np.arange(20.0), name=f'new{n}')\n"
         f"store_write.write_store({str(tmp_path)!r}, made(), append=True)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -number
     assert any(name.startswith(".writing-") for name in os.listdir(tmp_path))
     all_same(up.TaskSet.from_store(tmp_path), tables(6))
     tables(2, seed=2, prefix="v").to_store(tmp_path, append=True)
