@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -21,9 +20,11 @@ from upstairs.learners.tuner_prior import (
     base_estimator,
     class_path,
     described,
+    kind_of,
     name_of,
     recommender_of,
     tuner_prior,
+    usual_seconds,
 )
 from upstairs.outer.experience import Experience
 from upstairs.outer.filling import distinct, fill, tabulated
@@ -31,7 +32,7 @@ from upstairs.outer.journal import Journal
 from upstairs.outer.metafeatures import feature_names
 from upstairs.outer.recommend import chosen
 from upstairs.outer.sampled import sampled_settings
-from upstairs.outer.trials import SCORES, Settings, Trials, check_cv
+from upstairs.outer.trials import Settings, Trials, check_cv
 from upstairs.prior import Prior
 from upstairs.tasks.task import Kind, Task
 from upstairs.tasks.taskset import TaskSet
@@ -191,7 +192,7 @@ class MetaTuner(MetaLearner):
                 "validation is not used: MetaTuner leaves out groups of tasks in turn; give all tasks as tasks."
             )
         if isinstance(tasks, Experience):
-            self.prior_ = self._prior_of(tasks, _kind_of(tasks))
+            self.prior_ = self._prior_of(tasks, kind_of(tasks))
             return self
         super().meta_fit(tasks)
         return self
@@ -384,7 +385,7 @@ class MetaTuner(MetaLearner):
                 "settings": len(experience.settings),
                 "measure": experience.measure,
                 "held_out": dict(choice.losses),
-                "seconds": _usual(experience.seconds),
+                "seconds": usual_seconds(experience),
             },
         )
 
@@ -396,15 +397,3 @@ def _task_set(tasks: Any) -> TaskSet:
             "tasks of it first."
         )
     return tasks
-
-
-def _usual(seconds: np.ndarray) -> list[float | None]:
-    """Median time of a fit by setting; None where none was measured."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = np.nanmedian(seconds, axis=0)
-    return [None if np.isnan(value) else round(float(value), 4) for value in found]
-
-
-def _kind_of(experience: Experience) -> Kind:
-    return "regression" if experience.measure in SCORES["regression"] else "classification"

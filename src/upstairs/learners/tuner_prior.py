@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from upstairs.learners.catalogue import CATALOGUE, DEFAULT, made
 from upstairs.outer.experience import Experience
 from upstairs.outer.metafeatures import describe
 from upstairs.outer.recommend import Choice, Outcomes, Recommender
+from upstairs.outer.trials import SCORES
 from upstairs.plain import json_value
 from upstairs.prior import Prior
 from upstairs.tasks.task import Kind
@@ -23,9 +25,11 @@ __all__ = [
     "checked_prior",
     "class_path",
     "described",
+    "kind_of",
     "name_of",
     "recommender_of",
     "tuner_prior",
+    "usual_seconds",
 ]
 
 FAMILY = "tuner"
@@ -190,3 +194,16 @@ def name_of(estimator: Any) -> str | None:
 def _finite(outcomes: Outcomes) -> dict[str, Any]:
     """Write infinity as None: JSON has no word for it."""
     return {key: None if value == np.inf else value for key, value in asdict(outcomes).items()}
+
+
+def usual_seconds(experience: Experience) -> list[float | None]:
+    """Median time of a fit by setting; None where none was measured."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = np.nanmedian(experience.seconds, axis=0)
+    return [None if np.isnan(value) else round(float(value), 4) for value in found]
+
+
+def kind_of(experience: Experience) -> Kind:
+    """Tell the kind of tasks by what was measured on them."""
+    return "regression" if experience.measure in SCORES["regression"] else "classification"

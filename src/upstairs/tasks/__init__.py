@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from upstairs.tasks import bundled, synthetic
     from upstairs.tasks.pool import ClassPool
+    from upstairs.tasks.scan import scan_tasks
     from upstairs.tasks.store import duplicates
     from upstairs.tasks.store_write import write_store
     from upstairs.tasks.table import Table
@@ -21,6 +22,7 @@ _PLACES = {
     "TaskSet": "upstairs.tasks.taskset",
     "check_disjoint": "upstairs.tasks.taskset",
     "duplicates": "upstairs.tasks.store",
+    "scan_tasks": "upstairs.tasks.scan",
     "write_store": "upstairs.tasks.store_write",
 }
 

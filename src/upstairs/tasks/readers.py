@@ -32,7 +32,7 @@ from upstairs.tasks.table import Table, is_frame
 from upstairs.tasks.task import Kind, Labels, Task, infer_kind
 from upstairs.tasks.taskset import TaskSet
 
-__all__ = ["from_arrays", "from_folder", "from_frame", "read_table"]
+__all__ = ["check_arguments", "from_arrays", "from_folder", "from_frame", "read_table", "wide_kind"]
 
 
 def from_frame(
@@ -53,15 +53,9 @@ def from_frame(
     wide = isinstance(target, Iterable) and not isinstance(target, str)
     targets, aside = as_tuple(target), {*as_tuple(task), *as_tuple(target), *as_tuple(group), *as_tuple(drop)}
     categories = as_tuple(categorical)
-    problems = check_columns(
+    problems = check_arguments(
         view.columns, task=task, target=target, group=group, order=order, categorical=categorical, drop=drop
     )
-    if not targets or len(set(targets)) < len(targets):
-        problems.append(f"target={list(targets)!r} must name at least one column, and each once")
-    if str(task) in targets or str(group) in targets:
-        problems.append(f"target={target!r} also stands as task= or group=; a column has one part to play")
-    if set(targets) & set(categories):
-        problems.append("categorical= names a target; say kind='classification' instead")
     if len(view) == 0:
         problems.append("the frame has no rows")
     raise_together("from_frame", problems)
@@ -83,7 +77,7 @@ def from_frame(
     assert table is not None
 
     shown = {name: np.unique(values[~missing]) for name, (values, missing) in cells.items()}
-    found, as_names = _wide_kind(shown, kind)
+    found, as_names = wide_kind(shown, kind)
     ordered = table.take(positions)
     tasks = []
     sorted_cells = {name: (values[positions], missing[positions]) for name, (values, missing) in cells.items()}
@@ -103,6 +97,19 @@ def from_frame(
         shown_targets = listed([repr(name) for name in targets])
         raise TaskError(f"from_frame: the targets {shown_targets} are missing in every row; name measured columns.")
     return TaskSet(tasks, labels=labels or "shared")
+
+
+def check_arguments(columns: Sequence[str], *, target: str | Sequence[str], **others: Any) -> list[str]:
+    """One problem for each column that is not there or has two parts to play; the arguments of `from_frame`."""
+    targets = as_tuple(target)
+    problems = check_columns(columns, target=target, **others)
+    if not targets or len(set(targets)) < len(targets):
+        problems.append(f"target={list(targets)!r} must name at least one column, and each once")
+    if str(others["task"]) in targets or str(others["group"]) in targets:
+        problems.append(f"target={target!r} also stands as task= or group=; a column has one part to play")
+    if set(targets) & set(as_tuple(others["categorical"])):
+        problems.append("categorical= names a target; say kind='classification' instead")
+    return problems
 
 
 def _tasks_of(view: Any, task: str | None) -> tuple[Int[np.ndarray, " row"], list[str | None]]:
@@ -202,7 +209,7 @@ def _bad_rows(
     return f"target {column!r} is {what} in {bad.sum()} rows of {len(said)} tasks: {listed(said)}; {remedy}"
 
 
-def _wide_kind(shown: dict[str, np.ndarray], kind: Kind | None) -> tuple[Kind, bool]:
+def wide_kind(shown: dict[str, np.ndarray], kind: Kind | None) -> tuple[Kind, bool]:
     """Decide as `common_kind` does, but columns that are inferred to differ are an error."""
     present = {name: values for name, values in shown.items() if len(values)}
     if kind is None and len({infer_kind(values) for values in present.values()}) > 1:
@@ -248,7 +255,7 @@ def from_arrays(
         except TaskError as error:
             problems.append(f"Task {name!r}: {str(error).rstrip('.')}")
     shown = {called[number]: np.unique(values[~missing]) for number, (values, missing) in cells.items()}
-    found, as_names = (_wide_kind if single else common_kind)(shown, kind)
+    found, as_names = (wide_kind if single else common_kind)(shown, kind)
     tasks = []
     for number, (values, missing) in cells.items():
         X, y = features[number], values

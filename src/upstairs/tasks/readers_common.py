@@ -23,12 +23,16 @@ __all__ = [
     "check_columns",
     "common_kind",
     "factorise",
+    "is_missing_word",
+    "is_stray",
     "listed",
     "missing_cells",
     "name_values",
+    "odd_numbers",
     "open_frame",
     "raise_together",
     "read_features",
+    "stray_message",
     "stray_text",
     "target_values",
 ]
@@ -276,14 +280,34 @@ def stray_text(values: Iterable[str | None], place: Callable[[int], str] = row_n
     """
     listed_values = list(values)
     counts = Counter(value for value in listed_values if value is not None)
-    odd = {value for value in counts if not _is_number(value)}
-    present, strays = sum(counts.values()), sum(counts[value] for value in odd)
-    words = all(value.strip().lower() in _MISSING_WORDS for value in odd)
-    if not odd or strays == present or not (strays < 0.1 * present or (words and strays <= 0.5 * present)):
+    odd = odd_numbers(counts)
+    words = all(is_missing_word(value) for value in odd)
+    if not is_stray(sum(counts.values()), sum(counts[value] for value in odd), words=words):
         return None
     row = next(number for number, value in enumerate(listed_values) if value in odd)
+    strays, present = sum(counts[value] for value in odd), sum(counts.values())
+    return stray_message(present, strays, listed_values[row], place(row))
+
+
+def odd_numbers(values: Iterable[str]) -> set[str]:
+    """Texts that are not a number."""
+    return {value for value in values if not _is_number(value)}
+
+
+def is_missing_word(value: str) -> bool:
+    """Tell whether a text is a word for "missing", such as NA."""
+    return value.strip().lower() in _MISSING_WORDS
+
+
+def is_stray(present: int, strays: int, *, words: bool) -> bool:
+    """Apply the rule of `stray_text` to counts; ``words``: all cells that are not numbers are words for "missing"."""
+    return 0 < strays < present and (strays < 0.1 * present or (words and strays <= 0.5 * present))
+
+
+def stray_message(present: int, strays: int, example: str | None, place: str) -> str:
+    """Say what `stray_text` found."""
     return (
-        f"holds numbers but for {strays} of {present} cells (first: {listed_values[row]!r} in {place(row)}); "
+        f"holds numbers but for {strays} of {present} cells (first: {example!r} in {place}); "
         "correct them, leave a missing cell empty"
     )
 

@@ -34,11 +34,11 @@ from upstairs.tasks.table import Table
 from upstairs.tasks.task import Kind, Labels, LazyTask, Task
 from upstairs.tasks.taskset import TaskSet
 
-__all__ = ["from_folder", "read_table"]
+__all__ = ["PARQUET", "SEPARATORS", "SUFFIXES", "from_folder", "read_table"]
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_PARQUET = (".parquet", ".pq")
-_SUFFIXES = tuple(suffix + zipped for suffix in _SEPARATORS for zipped in ("", ".gz")) + _PARQUET
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+PARQUET = (".parquet", ".pq")
+SUFFIXES = tuple(suffix + zipped for suffix in SEPARATORS for zipped in ("", ".gz")) + PARQUET
 SUBFOLDER = ":folder:"
 """As ``group=`` of `from_folder`: the group is the subfolder that the file lies in."""
 
@@ -72,8 +72,8 @@ def read_table(path: str | os.PathLike[str], *, text: Sequence[str] = ()) -> Any
     path = Path(path)
     if not path.is_file():
         raise TaskError(f"{path.name}: there is no such file in {str(path.parent)!r}; correct the path.")
-    if not path.name.lower().endswith(_SUFFIXES):
-        raise TaskError(f"{path.name}: cannot tell the format; the name must end in {', '.join(_SUFFIXES)}.")
+    if not path.name.lower().endswith(SUFFIXES):
+        raise TaskError(f"{path.name}: cannot tell the format; the name must end in {', '.join(SUFFIXES)}.")
     try:
         reason, table = _parse(path, text)
     except EOFError:
@@ -96,7 +96,7 @@ def _parse(path: Path, text: Sequence[str]) -> tuple[str | None, Any]:
     if path.stat().st_size == 0:
         return "the file is empty", None
     table: Any
-    if path.name.lower().endswith(_PARQUET):
+    if path.name.lower().endswith(PARQUET):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(path) as file:
@@ -114,7 +114,7 @@ def _parse(path: Path, text: Sequence[str]) -> tuple[str | None, Any]:
             return "the file is binary, not text", None
         if b"\n" not in content and b"\r" not in content:
             return "the file has a header and no rows, or is cut off", None
-        separator = _SEPARATORS[next(suffix for suffix in Path(path.name.lower()).suffixes[::-1] if suffix != ".gz")]
+        separator = SEPARATORS[next(suffix for suffix in Path(path.name.lower()).suffixes[::-1] if suffix != ".gz")]
         table = pc.read_csv(
             pa.BufferReader(content),
             parse_options=pc.ParseOptions(delimiter=separator, newlines_in_values=True),
@@ -204,7 +204,7 @@ def from_folder(
         files.append(_File(file, name, stamp, its_group if column is None else content.group, reading))
         columns_seen |= dict.fromkeys(content.columns)
         known.append((len(content.y), content.X.names))
-        distinct[file.relative_to(folder).as_posix()] = np.unique(content.y)
+        distinct[file.relative_to(folder).as_posix()] = _distinct(content.y, kind)
     raise_together(f"Folder {folder.name!r}, {len(problems)} of {len(paths)} files cannot be used", problems)
     raise_together(f"Folder {folder.name!r}", check_columns(tuple(columns_seen), categorical=categorical, drop=drop))
     found, as_names = common_kind(distinct, kind)
@@ -218,6 +218,12 @@ def from_folder(
     return TaskSet(entries, labels=labels or "shared")
 
 
+def _distinct(y: Shaped[np.ndarray, " row"], kind: Kind | None) -> Shaped[np.ndarray, " value"]:
+    """Distinct targets of a file; of numbers that are no labels only as many as tell that, to save memory."""
+    values = np.unique(y)
+    return values[:3].copy() if kind != "classification" and y.dtype.kind in "fiu" else values
+
+
 def _files(folder: Path, pattern: str) -> list[Path]:
     if not folder.is_dir():
         remedy = "read it with from_frame(read_table(path), ...)" if folder.is_file() else "correct the path"
@@ -227,18 +233,18 @@ def _files(folder: Path, pattern: str) -> list[Path]:
         for file in sorted(folder.glob(pattern))
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
-    files = [file for file in found if file.name.lower().endswith(_SUFFIXES)]
+    files = [file for file in found if file.name.lower().endswith(SUFFIXES)]
     if not files:
         others = f" ({len(found)} other files, first {found[0].name!r})" if found else ""
         raise TaskError(
-            f"Folder {str(folder)!r} has no file that pattern={pattern!r} finds and that ends in {', '.join(_SUFFIXES)}"
+            f"Folder {str(folder)!r} has no file that pattern={pattern!r} finds and that ends in {', '.join(SUFFIXES)}"
             f"{others}; correct path= or pattern= ('**/*' looks into subfolders)."
         )
     return files
 
 
 def _stem(file: Path) -> str:
-    return file.name[: -max(len(suffix) for suffix in _SUFFIXES if file.name.lower().endswith(suffix))]
+    return file.name[: -max(len(suffix) for suffix in SUFFIXES if file.name.lower().endswith(suffix))]
 
 
 def _names(folder: Path, files: Sequence[Path]) -> list[str]:
