@@ -261,6 +261,18 @@ def test_kinds_are_decided_over_all_files(tmp_path: Path) -> None:
     assert named[0].y.tolist() == ["0", "1"]
 
 
+def test_of_number_targets_only_a_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[dict[str, np.ndarray]] = []
+    decide = readers_files.common_kind
+    monkeypatch.setattr(readers_files, "common_kind", lambda shown, kind: kept.append(shown) or decide(shown, kind))
+    for name in ("a", "b"):
+        write(tmp_path, f"{name}.csv", "x,y\n" + "".join(f"{n},{n % 50}\n" for n in range(200)))
+    assert from_folder(tmp_path, target="y").kind == "regression"
+    assert max(len(values) for values in kept[-1].values()) == 3
+    tasks = from_folder(tmp_path, target="y", kind="classification")
+    assert tasks.classes == tuple(range(50))
+
+
 def test_groups_of_files(tmp_path: Path) -> None:
     for place in ("north/a.csv", "north/deep/b.csv", "south/c.csv.gz"):
         write(tmp_path, place, "x,y\n1,0.5\n2,1.5\n3,2.5\n")
