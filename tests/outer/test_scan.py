@@ -253,24 +253,29 @@ SHARED = textwrap.dedent(
     from test_scan import stepper
     from upstairs.outer.loop import run
     from upstairs.outer.devices import shards
-    assert shards(24) == 2 and shards(25) == 1
-    run(stepper(batch=24), 20, checkpoint=sys.argv[2], checkpoint_seconds=0)
+    assert shards(24) == shards(25) == 2 and shards(1) == 1
+    for batch, clip in ((24, None), (25, 1.0)):
+        run(stepper(batch=batch, task_clip=clip), 20, checkpoint=f"{sys.argv[2]}{batch}", checkpoint_seconds=0)
     """
 )
 
 
 def test_devices_share_the_tasks_and_hand_over_checkpoints(tmp_path: pathlib.Path) -> None:
-    """Two devices, then one that goes on, against one alone."""
+    """Two devices (with as many tasks, and with 13 and 12), then one that goes on, against one alone."""
     words = [sys.executable, "-c", SHARED, str(pathlib.Path(__file__).parent), str(tmp_path / "shared")]
     subprocess.run(words, check=True, env=dict(os.environ))
     assert shards(24) == shards(25) == 1
-    shared, kept = (run(stepper(batch=24), 30, checkpoint=tmp_path / "shared", checkpoint_seconds=0) for _ in range(2))
-    alone = run(stepper(batch=24), 30)
-    assert shared.step == kept.step == alone.step == 30
-    np.testing.assert_array_equal(kept.losses, shared.losses)
-    np.testing.assert_allclose(shared.losses, alone.losses, rtol=1e-4)
-    for name, array in alone.params.items():
-        np.testing.assert_allclose(shared.params[name], array, atol=1e-5)
+    for batch, clip in ((24, None), (25, 1.0)):
+        folder = tmp_path / f"shared{batch}"
+        shared, kept = (
+            run(stepper(batch=batch, task_clip=clip), 30, checkpoint=folder, checkpoint_seconds=0) for _ in range(2)
+        )
+        alone = run(stepper(batch=batch, task_clip=clip), 30)
+        assert shared.step == kept.step == alone.step == 30
+        np.testing.assert_array_equal(kept.losses, shared.losses)
+        np.testing.assert_allclose(shared.losses, alone.losses, rtol=1e-4)
+        for name, array in alone.params.items():
+            np.testing.assert_allclose(shared.params[name], array, atol=1e-5)
 
 
 def test_few_tasks_at_once_need_less_memory_and_learn_the_same() -> None:

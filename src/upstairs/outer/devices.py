@@ -11,27 +11,21 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from upstairs.errors import TaskError
 from upstairs.outer import processes
 
 __all__ = ["everywhere", "mesh", "one_core_each", "put", "shards"]
 
 
 def shards(batch: int) -> int:
-    """Count the devices that share the tasks of a step: as many as divide the batch, the same number in every process.
+    """Count the devices that share the tasks of a step: the same number in every process, and no more than give each one task.
 
-    Raises
-    ------
-    TaskError
-        If not every process can have the same number of tasks.
+    Examples
+    --------
+    >>> shards(25) == min(25, jax.local_device_count())
+    True
     """
     hosts = processes.count()
-    if batch % hosts:
-        raise TaskError(
-            f"batch={batch} tasks a step cannot be shared evenly by {hosts} processes; use a multiple of {hosts}."
-        )
-    here = range(1, min(batch // hosts, jax.local_device_count()) + 1)
-    return hosts * max(n for n in here if batch % (n * hosts) == 0)
+    return hosts * min(jax.local_device_count(), -(-batch // hosts))
 
 
 @functools.cache

@@ -25,6 +25,7 @@ def outer_gradient(
     progress: Any = None,
     microbatch: int | None = None,
     estimator: Estimator | None = None,
+    weights: Array | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the outer loss of every task, and the gradient of their mean.
 
@@ -44,6 +45,8 @@ def outer_gradient(
         all. A rule that is ``sequential`` has one at a time in any case.
     estimator : Estimator, optional
         How the gradient of a task comes about; None: in reverse mode.
+    weights : array of shape (task,), optional
+        What each loss counts in the mean; its sum is still divided by the number of tasks.
     """
     count = keys.shape[0]
     most = 1 if rule.sequential else min(microbatch or count, count)
@@ -57,14 +60,16 @@ def outer_gradient(
     some = functools.partial(_of_some, _with(given, outer_loss), learned, task_clip, estimator, forgiving)
     still = jax.tree.map(jnp.zeros_like, given)
     if size == count:
-        each, gradient = some((support, query, keys))
+        each, gradient = some((support, query, keys), weights)
         return each, gradient | still
 
-    def add(total: Any, tasks: Any) -> tuple[Any, Array]:  # what tasks need on the way back is gone before the next
-        each, gradient = some(tasks)
+    def add(total: Any, part: Any) -> tuple[Any, Array]:  # what tasks need on the way back is gone before the next
+        each, gradient = some(*part)
         return jax.tree.map(lambda a, b: a + b * (size / count), total, gradient), each
 
-    parts = jax.tree.map(lambda part: part.reshape(count // size, size, *part.shape[1:]), (support, query, keys))
+    parts = jax.tree.map(
+        lambda part: part.reshape(count // size, size, *part.shape[1:]), ((support, query, keys), weights)
+    )
     total, each = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, learned), parts)
     return each.reshape(count), total | still
 
@@ -77,7 +82,13 @@ def _with(given: Arrays, outer_loss: Any) -> Any:
 
 
 def _of_some(
-    outer_loss: Any, params: Arrays, task_clip: float | None, estimator: Estimator | None, forgiving: bool, tasks: Any
+    outer_loss: Any,
+    params: Arrays,
+    task_clip: float | None,
+    estimator: Estimator | None,
+    forgiving: bool,
+    tasks: Any,
+    weights: Array | None,
 ) -> tuple[Array, dict[str, Array]]:
     """Losses and mean gradient of tasks that are computed side by side."""
     alone = tasks[2].shape[0] == 1
@@ -85,7 +96,7 @@ def _of_some(
 
         def mean_loss(params: Arrays) -> tuple[Array, Array]:
             each = _mapped(functools.partial(outer_loss, params), tasks, alone)
-            return each.mean(), each
+            return (each if weights is None else weights * each).mean(), each
 
         gradient, each = jax.grad(mean_loss, has_aux=True)(params)
         return each, gradient
@@ -96,7 +107,9 @@ def _of_some(
         return limited(loss, gradient, task_clip, forgiving)
 
     each, every = _mapped(clipped, tasks, alone)
-    return each, jax.tree.map(lambda part: part.mean(axis=0), every)
+    if weights is None:
+        return each, jax.tree.map(lambda part: part.mean(axis=0), every)
+    return each, jax.tree.map(lambda part: jnp.tensordot(weights, part, axes=1) / len(weights), every)
 
 
 def limited(

@@ -331,11 +331,22 @@ def _steps(
         assert not isinstance(how, Windows)
         if axis is None:
             return outer_gradient(rule, params, *tasks, task_clip, progress, microbatch, how)
-        share = draw.batch // devices
-        first = jax.lax.axis_index(axis) * share
+        share = -(-draw.batch // devices)
+        own = (
+            jax.lax.axis_index(axis) * share
+        )  # the last shares begin earlier where there are too few tasks, and count only their own
+        first = jnp.minimum(own, draw.batch - share)
         support, query, keys = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, share), tasks)
-        each, gradient = outer_gradient(rule, params, support, query, keys, task_clip, progress, microbatch, how)
-        return jax.lax.all_gather(each, axis, tiled=True), jax.lax.pmean(gradient, axis)
+        counted = None if draw.batch % devices == 0 else first + jnp.arange(share) >= own
+        weights = None if counted is None else counted.astype(jnp.float32)
+        each, gradient = outer_gradient(
+            rule, params, support, query, keys, task_clip, progress, microbatch, how, weights
+        )
+        if counted is None:
+            return jax.lax.all_gather(each, axis, tiled=True), jax.lax.pmean(gradient, axis)
+        losses = jnp.zeros(draw.batch, each.dtype).at[first + jnp.arange(share)].add(jnp.where(counted, each, 0.0))
+        total = jax.lax.psum((losses, gradient), axis)
+        return total[0], jax.tree.map(lambda part: part * (share / draw.batch), total[1])
 
     def step(number: Array, state: Any) -> tuple[Any, Array, Array, Array]:
         params, moments, runs = state
