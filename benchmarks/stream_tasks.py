@@ -7,7 +7,9 @@ each row learned after it was predicted. Reported are squared errors (of the tar
 each task, over all tasks that follow. "Prior stays": the same without growing. "Pooled": ridge regression of all rows so far,
 of whatever task, with a level for the task (its mean residual, shrunk by a tenth of the rows' noise to one). "Task alone": ridge
 regression of the task's rows so far. Slope: change of the error in a hundred tasks, by least squares over tasks, with its
-standard error; the mean over orders with its 95 % interval over orders, each of which puts the tasks at other places. Data:
+standard error; the mean over orders with its 95 % interval over orders, each of which puts the tasks at other places. In random
+order the errors of a prior that stays have no slope on average, so that "growing less staying" has the slope of the errors
+themselves on average, without most of the noise of which task came when. Data:
 ``task_families`` in the folder ``UPSTAIRS_DATA`` (default ``../shared/data``). Writes ``stream_tasks.md`` beside itself.
 """
 
@@ -118,6 +120,15 @@ def over_orders(runs: Any) -> str:
     return f"{each.mean():+.4f}, 95 % interval +- {wide:.4f}"
 
 
+def listed(slopes: list[tuple[float, float]], digits: int) -> str:
+    """Slopes and standard errors of a few orders, or the range and the mean error of many."""
+    if len(slopes) <= 5:
+        return ", ".join(f"{value:+.{digits}f} +- {error:.{digits}f}" for value, error in slopes)
+    values, errors = np.array(slopes).T
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return f"{low:+.{digits}f}, {middle:+.{digits}f}, {high:+.{digits}f} (10 %, median, 90 %); each +- {errors.mean():.{digits}f}"
+
+
 def section(family: str, orders: int) -> list[str]:
     """Describe one family."""
     runs = [run(family, seed) for seed in range(orders)]
@@ -126,14 +137,14 @@ def section(family: str, orders: int) -> list[str]:
     lines += ["| | all | first tenth | last half | slope in 100 tasks, every order |", "|---|---|---|---|---|"]
     for name in runs[0][0]:
         each = np.stack([found[name] for found, _ in runs])
-        slopes = ", ".join("{:+.3f} +- {:.3f}".format(*slope(values)) for values in each)
+        slopes = listed([slope(values) for values in each], 3)
         tenth = max(count // 10, 1)
         cells = [f"{each.mean():.3f}", f"{each[:, :tenth].mean():.3f}", f"{each[:, count // 2 :].mean():.3f}", slopes]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for name in ("OnlineMetaLearner", "pooled"):
         lines += ["", f"{name}: mean slope over orders {over_orders([found[name] for found, _ in runs])}."]
     both = np.stack([found["OnlineMetaLearner"] - found["prior stays"] for found, _ in runs])
-    slopes = ", ".join("{:+.4f} +- {:.4f}".format(*slope(values)) for values in both)
+    slopes = listed([slope(values) for values in both], 4)
     lines += [
         "",
         f"Growing less staying, paired: {both.mean():+.3f}; slope {slopes}; mean over orders {over_orders(both)}.",
