@@ -9,7 +9,19 @@ import pytest
 
 from upstairs.cli import main
 
-COMMANDS = ("demo", "doctor", "fit", "adapt", "predict", "evaluate", "inspect", "recommend", "report", "stream")
+COMMANDS = (
+    "demo",
+    "doctor",
+    "fit",
+    "adapt",
+    "predict",
+    "evaluate",
+    "inspect",
+    "recommend",
+    "report",
+    "store",
+    "stream",
+)
 START = "import sys; from upstairs.cli import main; code = main(sys.argv[1:]); "
 
 

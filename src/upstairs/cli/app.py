@@ -15,6 +15,7 @@ from upstairs.cli.inspect import inspect
 from upstairs.cli.predict import predict
 from upstairs.cli.recommend import recommend
 from upstairs.cli.report import report
+from upstairs.cli.store import store
 from upstairs.cli.stream import stream
 
 __all__ = ["app"]
@@ -54,5 +55,5 @@ def top(
     """  # noqa: D301
 
 
-for command in (demo, doctor, fit, adapt, predict, evaluate, inspect, recommend, report, stream):
+for command in (demo, doctor, fit, adapt, predict, evaluate, inspect, recommend, report, store, stream):
     app.command()(command)

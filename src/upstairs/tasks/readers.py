@@ -99,15 +99,15 @@ def from_frame(
     return TaskSet(tasks, labels=labels or "shared")
 
 
-def check_arguments(columns: Sequence[str], *, target: str | Sequence[str], **others: Any) -> list[str]:
-    """One problem for each column that is not there or has two parts to play; the arguments of `from_frame`."""
-    targets = as_tuple(target)
-    problems = check_columns(columns, target=target, **others)
+def check_arguments(columns: Sequence[str], **given: Any) -> list[str]:
+    """One problem for each column that is not there or has two parts to play; takes the arguments of `from_frame`."""
+    target, targets = given["target"], as_tuple(given["target"])
+    problems = check_columns(columns, **given)
     if not targets or len(set(targets)) < len(targets):
         problems.append(f"target={list(targets)!r} must name at least one column, and each once")
-    if str(others["task"]) in targets or str(others["group"]) in targets:
+    if str(given["task"]) in targets or str(given["group"]) in targets:
         problems.append(f"target={target!r} also stands as task= or group=; a column has one part to play")
-    if set(targets) & set(as_tuple(others["categorical"])):
+    if set(targets) & set(as_tuple(given["categorical"])):
         problems.append("categorical= names a target; say kind='classification' instead")
     return problems
 

@@ -131,7 +131,7 @@ class TaskScan(Iterator[Task]):
         try:
             text = (*as_tuple(asked["task"]), *as_tuple(asked["group"]))
             opened = open_source(source, text=text, temporary=self._folder.name)
-            raise_together("scan_tasks", check_arguments(opened.columns, drop=drop, **asked))
+            raise_together("scan_tasks", check_arguments(opened.columns, **asked, drop=drop))
             self._tasks = _tasks(opened, asked, kind, labels, drop, self._folder)
         except BaseException:
             self._folder.cleanup()
