@@ -140,13 +140,13 @@ def real(
             )
     print(
         f"    {'accuracy (seconds)':32s}"
-        + "".join(f"{name + f', {len(y)} rows':26s}" for name, (_, y) in streams.items())
+        + "".join(f"{name + f', {len(y)} rows':34s}" for name, (_, y) in streams.items())
     )
     for name in dict.fromkeys(name for name, _ in found):
         cells = [
             f"{found[name, s]:.3f}" + (f" ({seconds[name, s]:.0f})" if (name, s) in seconds else "") for s in streams
         ]
-        print(f"    {name:32s}" + "".join(cell.ljust(26) for cell in cells).rstrip())
+        print(f"    {name:32s}" + "".join(cell.ljust(34) for cell in cells).rstrip())
     for stream in streams:
         best = max((name for name, s in found if s == stream and name != ONLINE), key=lambda name: found[name, stream])
         gap = found[ONLINE, stream] - found[best, stream]
