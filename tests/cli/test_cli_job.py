@@ -75,7 +75,9 @@ def test_fit_a_tree(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "The tree that tasks share" in shown
     assert isinstance(up.load(tmp_path / "p"), up.MetaDecisionTree)
     assert main([*words, "--steps", "5", "--out", str(tmp_path / "q")]) != 0
-    assert "--steps and --checkpoint are not for --learner tree" in capsys.readouterr().err
+    assert (
+        "--steps, --checkpoint, --time-limit and --memory-limit are not for --learner tree" in capsys.readouterr().err
+    )
 
 
 def test_fit_a_descent(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_here_jobs_are_taken_one_by_one_and_in_order():
         assert not on_a_cluster(None)
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+@pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_processes_and_threads(backend):
     with joblib.parallel_config(backend, n_jobs=2):
         found = dict(run_fits(divmod_by_three, iter(range(30)), names=str))
@@ -112,6 +112,7 @@ def test_a_learner_that_always_does_is_reported_with_its_tasks(tmp_path):
         quiet(lambda: evaluation(mortal(str(tmp_path / "marker"), times=99), 2, shots=3))
 
 
+@long
 def test_trials_are_as_many_processes_as_joblib_says_and_survive_one(tmp_path):
     def made(n_jobs, name, seconds):
         return table(mortal(str(tmp_path / name)), n_jobs, max_seconds=seconds)
@@ -122,6 +123,7 @@ def test_trials_are_as_many_processes_as_joblib_says_and_survive_one(tmp_path):
     assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text() == "x"
 
 
+@long
 def test_a_trial_that_always_ends_its_process_is_a_failure_and_said(tmp_path):
     marker = str(tmp_path / "marker")
     with pytest.warns(UserWarning, match=r"Task 't0\d' \(24 rows\): the process died three times under the settings"):
