@@ -332,9 +332,8 @@ def _steps(
         if axis is None:
             return outer_gradient(rule, params, *tasks, task_clip, progress, microbatch, how)
         share = -(-draw.batch // devices)
-        own = (
-            jax.lax.axis_index(axis) * share
-        )  # the last shares begin earlier where there are too few tasks, and count only their own
+        # where devices do not divide the tasks, the last shares begin earlier and count only what is their own
+        own = jax.lax.axis_index(axis) * share
         first = jnp.minimum(own, draw.batch - share)
         support, query, keys = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, share), tasks)
         counted = None if draw.batch % devices == 0 else first + jnp.arange(share) >= own
