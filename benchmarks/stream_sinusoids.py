@@ -1,6 +1,6 @@
 """Waves whose band of amplitudes grows: does following the meta-leader need fewer rows, forget nothing, and regret little?
 
-    python benchmarks/stream_sinusoids.py [--seeds 3] [--tasks 20] [--method maml] [--meta-steps 300] [--growth 0]
+    python benchmarks/stream_sinusoids.py [--seeds 3 4 5] [--tasks 20] [--method maml] [--meta-steps 300] [--growth 0]
 
 Tasks come one after another, borders known, amplitudes from 0-5, 0-7, 0-9, 0-11, 0-13 (`upstairs.online.drift.sinusoid_bands`). The
 first ten tasks of the first band teach the first prior. Every later task is learned from its first k rows and judged by the squared
@@ -12,8 +12,9 @@ network that the last task ended with. "All tasks, then fine-tune": from a netwo
 and their number of steps are the best of a grid on the first ten tasks. Regret: error at ten rows less that of the last prior, which
 has seen all tasks; its sum over tasks grows like their number to the power that is fitted. The errors of a band are as
 large as the square of its amplitudes, so the sum is also taken of regrets in shares of the variance of the band's
-largest wave. Writes ``stream_sinusoids.md``
-and a picture beside itself.
+largest wave. That second measure was chosen when seeds 0 to 2 had been seen (powers 1.21, 1.02, 1.48; in shares .66, .62,
+.88), so seeds 3 to 5 are the ones that count: everything was fixed before they were run.
+Writes ``stream_sinusoids.md`` and a picture beside itself.
 """
 
 from __future__ import annotations
@@ -188,6 +189,7 @@ def run(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     place = AT.index(10)
     gap = np.array(curves["follow the meta-leader"])[:, place] - np.array(last)[:, place]
     return {
+        "seed": seed,
         "curves": {name: np.array(values) for name, values in curves.items()},
         "groups": [task.group for task in stream],
         "old": np.array(kept),
@@ -213,7 +215,7 @@ def page(runs: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     lines = [
         "# Waves whose band of amplitudes grows",
         "",
-        f"`python benchmarks/stream_sinusoids.py`: {len(runs)} seeds, {options.tasks} tasks a band, method {options.method!r}, "
+        f"`python benchmarks/stream_sinusoids.py`: seeds {', '.join(map(str, options.seeds))}, {options.tasks} tasks a band, method {options.method!r}, "
         f"{options.meta_steps} meta-steps whenever the prior grows, {when} ("
         f"{np.mean([r['seconds'] for r in runs]):.0f} s a stream, "
         f"{runs[0]['grown']:,} steps in all). Stated error {STATED}.",
@@ -241,7 +243,7 @@ def page(runs: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
         f"Sum of regrets at 10 rows: {', '.join(f'{sums[-1]:.1f}' for sums in regrets)}; it grows like the number of tasks to "
         f"the power {', '.join(f'{power(sums):.2f}' for sums in regrets)} (each seed), {power(np.mean(regrets, axis=0)):.2f} (their mean).",
         "",
-        "In shares of the variance of the band's largest wave: "
+        "In shares of the variance of the band's largest wave (a measure chosen on seeds 0 to 2): "
         f"{', '.join(f'{sums[-1]:.3f}' for sums in scaled)}, to the power {', '.join(f'{power(sums):.2f}' for sums in scaled)}, "
         f"{power(np.mean(scaled, axis=0)):.2f} (their mean); mean regret in each band: "
         + ", ".join(f"{np.diff(np.mean(scaled, axis=0), prepend=0.0)[groups == band].mean():.4f}" for band in bands)
@@ -274,8 +276,8 @@ def picture(runs: list[dict[str, Any]]) -> None:
         right.axvline(border, color="0.8", zorder=0)
     left.set(yscale="log", xlabel="task", ylabel="squared error at 10 rows, mean of 10 tasks", title="New tasks")
     left.legend(fontsize=8)
-    for number, each in enumerate(runs):
-        right.plot(each["regret"], styles[number % 4], label=f"seed {number}")
+    for style, each in zip(styles * len(runs), runs, strict=False):
+        right.plot(each["regret"], style, label=f"seed {each['seed']}")
     right.set(xlabel="task", ylabel="sum of regrets", title="Regret to the last prior")
     right.legend(fontsize=8)
     figure.savefig(HERE / "stream_sinusoids.svg", metadata={"Date": None})
@@ -283,7 +285,7 @@ def picture(runs: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[3, 4, 5])
     parser.add_argument("--tasks", type=int, default=20)
     parser.add_argument("--method", default="maml")
     parser.add_argument("--inner", type=int, default=5)
@@ -292,7 +294,7 @@ def main() -> None:
     parser.add_argument("--growth", type=float, default=0.0)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    runs = [run(seed, options) for seed in range(options.seeds)]
+    runs = [run(seed, options) for seed in options.seeds]
     lines = page(runs, options)
     print("\n".join(lines))
     (HERE / "stream_sinusoids.md").write_text("\n".join(lines) + "\n")
