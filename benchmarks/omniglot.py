@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("name", help="of the row in the table")
     parser.add_argument("--method", default="prototype")
     parser.add_argument("--net", default="conv4", help="mlp, conv4, or mlp:256,128,64")
+    parser.add_argument("--normalised", action="store_true", help="an mlp normalises what goes through an activation")
     parser.add_argument(
         "--options", default="{}", help='JSON; an update rule is {"is": "SGD", "rate": 0.1, "learned": true}'
     )
@@ -70,6 +71,8 @@ def main() -> None:
     train, stop, report, groups = pools()
     kind, _, sizes = options.net.partition(":")
     net: Any = {"name": kind, "sizes": ast.literal_eval(f"({sizes},)")} if sizes else kind
+    if options.normalised:
+        net = {"name": kind} | (net if sizes else {}) | {"normalised": True}
 
     def tell(event: Any) -> None:
         if event.kind == "validation":
@@ -126,7 +129,7 @@ def main() -> None:
     place = HERE / "omniglot.json"
     rows = json.loads(place.read_text()) if place.exists() else {}
     rows[options.name] = {
-        "how": f"{options.method}, {options.net}, trained {options.ways} ways {options.shots} shots, {meta.prior_.settings['choice']}",
+        "how": f"{options.method}, {options.net}{', normalised' * options.normalised}, {options.augment}, trained {options.ways} ways {options.shots} shots, {meta.prior_.settings['choice']}",
         "seconds": round(seconds),
         "cells": cells,
     }

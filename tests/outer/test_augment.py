@@ -10,6 +10,7 @@ import upstairs as up
 from upstairs.inner.gradient import Maml
 from upstairs.inner.traced import Spec
 from upstairs.nets import NetSpec
+from upstairs.outer.affine import distorted
 from upstairs.outer.augment import AugmentedDraw, training_draw
 from upstairs.outer.draws import EpisodeDraw, TaskDraw, flat_data, pool_data
 from upstairs.outer.scan import judge
@@ -38,6 +39,34 @@ def test_noise_has_its_size_and_leaves_targets_alone():
     other = drawn(AugmentedDraw(PLAIN, noise=0.5), step=4)[1]
     assert (again.x == support.x).all()
     assert not np.isin(np.asarray(other.x), np.asarray(support.x)).any()
+
+
+def test_every_image_is_distorted_by_a_map_of_its_own():
+    images = np.zeros((40, 9, 9, 1))
+    images[:, 3:6, 4] = 1.0
+    rows = flat_data(FlatRows(images[..., 0], np.arange(40.0), np.array([0, 20, 40])))
+    _, support, query = drawn(AugmentedDraw(TaskDraw(2, (3, 3), 4), affine=0.2), rows)
+    _, before, _ = drawn(TaskDraw(2, (3, 3), 4), rows)
+    assert support.x.shape == before.x.shape
+    assert (support.y == before.y).all()
+    every = np.concatenate([np.reshape(part.x, (-1, 81)) for part in (support, query)])
+    assert len(np.unique(every, axis=0)) == len(every)
+    assert every.min() >= 0.0  # between places is interpolated, nothing overshoots
+    assert every.max() <= 1.0
+
+
+def test_an_affine_map_moves_turns_and_stretches_around_the_centre():
+    images = jnp.asarray(np.random.default_rng(0).random((3, 7, 5, 2)))
+    assert np.allclose(distorted(jax.random.key(0), images, 1e-9), images, atol=1e-5)
+    flat = jnp.ones((50, 6, 6, 1)) * 0.3
+    assert np.allclose(distorted(jax.random.key(1), flat, 0.5), 0.3, atol=1e-6)  # beyond the border it goes on
+    slope = jnp.broadcast_to(jnp.arange(41.0)[:, None, None] - 20.0, (2000, 41, 41, 1))
+    seen = np.asarray(distorted(jax.random.key(2), slope, 0.05))[..., 0]
+    moved, stretched = seen[:, 20, 20], (seen[:, 23, 20] - seen[:, 17, 20]) / 6
+    turned = (seen[:, 20, 23] - seen[:, 20, 17]) / 6
+    for value, mean, spread in ((moved, 0.0, 0.5 * 0.05 * 41), (stretched, 1.0, 0.05), (turned, 0.0, 0.05)):
+        assert value.mean() == pytest.approx(mean, abs=5 * spread / 2000**0.5)
+        assert value.std() == pytest.approx(spread, rel=0.1)
 
 
 def test_a_task_does_without_the_same_columns_in_support_and_query():
@@ -119,7 +148,8 @@ def test_what_cannot_be_asked_for():
     assert Training(augment={"noise": True}).strengths == {"noise": 0.1}
     with pytest.raises(up.TaskError, match="these tasks share labels"):
         training_draw(PLAIN, Training(augment=("mixing",)), "shared", 2)
-    with pytest.raises(up.TaskError, match="'rotations' turns the images of a ClassPool, but these tasks have columns"):
-        training_draw(PLAIN, Training(augment=("rotations",)), "regression")
+    for name in ("rotations", "affine"):
+        with pytest.raises(up.TaskError, match=f"'{name}' turns the images of a ClassPool, but these tasks have columns"):
+            training_draw(PLAIN, Training(augment=(name,)), "regression")
     assert training_draw(PLAIN, Training(), "regression") is PLAIN
     assert training_draw(EPISODES, Training(augment=("rotations",)), "own") is EPISODES

@@ -167,10 +167,11 @@ def _train_own(
         fit, judges = whole.select(np.flatnonzero(~out)), whole.select(np.flatnonzero(out))
     rotations = 4 if plan.training is not None and "rotations" in plan.training.strengths else 1
     image = tuple(settings.get("image", ()))
-    if rotations > 1 and not image:
+    turned = {"rotations", "affine"} & set(plan.training.strengths if plan.training is not None else ())
+    if turned and not image:
         raise PriorMismatchError(
-            "Training: augment=('rotations',) turns images, but the tasks' rows have no image axes; pass a ClassPool of images of "
-            "shape (row, height, width), or leave it out."
+            f"Training: augment=({min(turned)!r},) turns images, but the tasks' rows have no image axes; pass a ClassPool of images "
+            "of shape (row, height, width), or leave it out."
         )
     rule, judge, judged_ways = _own_rules(plan, net, ways, fit, judges, rotations)
     heavy = net is not None and len(net.inputs) > 1

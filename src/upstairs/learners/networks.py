@@ -19,7 +19,7 @@ _OUTPUTS = {"linear features": 16, "prototype features": 64}
 _CHANNELS, _MOST_BLOCKS = 64, 4
 _RESIDUAL = (64, 160, 320, 640)
 _NAMES = ("mlp", "conv4", "resnet12")
-_KEYS = {"name", "sizes", "activation", "statistics"}
+_KEYS = {"name", "sizes", "activation", "normalised", "statistics"}
 
 
 def asked_net(net: Any) -> None:
@@ -49,7 +49,7 @@ def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpos
     ----------
     net
         What the user said: "auto", "mlp", "conv4", "resnet12", a dictionary (``name``, ``sizes``, ``activation``,
-        ``statistics``), a description, or a module of Equinox or Flax NNX.
+        ``normalised``, ``statistics``), a description, or a module of Equinox or Flax NNX.
     shape : tuple of int
         Shape of one example: ``(columns,)``, or that of an image.
     columns : int
@@ -77,12 +77,14 @@ def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpos
         bounded = purpose == "linear features"
         sizes = tuple(said.get("sizes", _SIZES[purpose]))
         bend = said.get("activation", "tanh" if bounded else "relu")
-        return NetSpec("mlp", (columns,), sizes, width, bend, bounded, said.get("statistics", "example"))
+        statistics, normalised = said.get("statistics", "example"), bool(said.get("normalised", False))
+        return NetSpec("mlp", (columns,), sizes, width, bend, bounded, statistics, normalised)
     name = said["name"]
-    if "activation" in said:
-        raise ValueError(
-            f"net: activation is for 'mlp'; {name!r} has its own, so leave activation={said['activation']!r} out."
-        )
+    for choice in ("activation", "normalised"):
+        if choice in said:
+            raise ValueError(
+                f"net: {choice} is for 'mlp'; {name!r} has its own, so leave {choice}={said[choice]!r} out."
+            )
     if len(shape) not in (2, 3):
         raise PriorMismatchError(
             f"net={name!r} needs images, but one example has the shape {shape}; use net='mlp', or a ClassPool of images of shape "

@@ -39,7 +39,7 @@ class MetaNeuralNetwork(MetaLearner):
         The network. "auto": for ``"bayesian-linear"`` features of a small one are tried beside the columns themselves
         (regressions with at least 20 tasks and 1,000 rows) and used as far as unseen tasks say; none for
         ``"prototype"``; what suits the tasks for other methods. A dictionary sets ``name``, ``sizes``, ``activation``
-        (of an MLP) and ``statistics`` ("batch": images see each other, see `upstairs.nets.NetSpec`). Your own module is
+        and ``normalised`` (of an MLP) and ``statistics`` ("batch": images see each other, see `upstairs.nets.NetSpec`). Your own module is
         called on one example; it is not stored with the prior.
     options : mapping, optional
         Of the method, such as ``{"steps": 1}`` for ``"maml"``: the fields of its class, listed on its page in

@@ -103,6 +103,8 @@ class NetSpec(Net):
         of each channel over all rows that are passed together, at prediction too, as in the code of the MAML paper
         (transductive): a prediction then depends on the other query rows, on how many they are and on which are asked
         for in one call, and figures are not comparable with inductive ones.
+    normalised : bool
+        Whether an MLP normalises what goes through an activation, each row by its own mean and variance.
     flat : bool
         Filled in: whether `outputs` was 0.
 
@@ -125,6 +127,7 @@ class NetSpec(Net):
     activation: Activation = "relu"
     final: bool = False
     statistics: Statistics = "example"
+    normalised: bool = False
     flat: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -161,6 +164,8 @@ class NetSpec(Net):
             values["outputs"] = 0
         if self.name == "mlp":
             del values["statistics"]
+        if not self.normalised:
+            del values["normalised"]
         return values | {"inputs": list(self.inputs), "sizes": list(self.sizes)}
 
     @classmethod
@@ -192,12 +197,25 @@ class NetSpec(Net):
             raise ValueError(f"statistics must be 'example' or 'batch', but is {self.statistics!r}.")
         if self.statistics == "batch" and self.name == "mlp":
             raise ValueError(
-                "statistics='batch' is for 'conv4' and 'resnet12', but name='mlp', which normalises nothing; leave it out."
+                "statistics='batch' is for 'conv4' and 'resnet12', but name='mlp', whose rows do not see each other; leave it out, or "
+                "use normalised=True."
+            )
+        if self.normalised and self.name != "mlp":
+            raise ValueError(
+                f"normalised=True is for 'mlp', but name={self.name!r}, which always normalises; leave it out."
             )
 
     def _fresh(self, key: PRNGKeyArray) -> eqx.Module:
         if self.name == "mlp":
-            return MLP(self.inputs[0], self.sizes, self.outputs, key=key, activation=self.activation, final=self.final)
+            return MLP(
+                self.inputs[0],
+                self.sizes,
+                self.outputs,
+                key=key,
+                activation=self.activation,
+                final=self.final,
+                normalised=self.normalised,
+            )
         outputs = 0 if self.flat else self.outputs
         if self.name == "resnet12":
             return ResNet(self.inputs[2], self.sizes, outputs, key=key)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["MLP", "Activation", "Linear", "activation"]
+__all__ = ["MLP", "Activation", "Linear", "RowNorm", "activation"]
 
 Activation: TypeAlias = Literal["relu", "tanh"]
 
@@ -48,6 +48,23 @@ class Linear(eqx.Module):
 
 
 @final
+class RowNorm(eqx.Module):
+    """Layer normalisation of the last axis, with a learned gain and shift: each row by its own mean and variance."""
+
+    gain: Float[Array, " width"]
+    shift: Float[Array, " width"]
+
+    def __init__(self, width: int) -> None:
+        self.gain, self.shift = jnp.ones(width), jnp.zeros(width)
+
+    def __call__(self, x: Float[Array, "*row width"]) -> Float[Array, "*row width"]:
+        """Give every row mean zero and variance one, then gain and shift."""
+        x = x - x.mean(axis=-1, keepdims=True)
+        scale = jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + 1e-5)
+        return x * scale * self.gain + self.shift
+
+
+@final
 class MLP(eqx.Module):
     """Layers of an affine map and an activation; the last layer has none, unless ``final`` is true.
 
@@ -59,7 +76,13 @@ class MLP(eqx.Module):
     activation : {"relu", "tanh"}
     final : bool
         Whether the outputs go through the activation too (for features).
+    normalised : bool
+        Whether what goes through the activation is normalised first, each row by its own mean and variance [1]_.
     key : jax.random key
+
+    References
+    ----------
+    .. [1] Ba, J. L., Kiros, J. R. and Hinton, G. E. (2016). Layer normalization. arXiv 1607.06450, equation 4.
 
     Examples
     --------
@@ -69,6 +92,7 @@ class MLP(eqx.Module):
     """
 
     layers: tuple[Linear, ...]
+    norms: tuple[RowNorm, ...]
     activation: Activation = eqx.field(static=True)
     final: bool = eqx.field(static=True)
 
@@ -81,6 +105,7 @@ class MLP(eqx.Module):
         key: PRNGKeyArray,
         activation: Activation = "relu",
         final: bool = False,
+        normalised: bool = False,
     ) -> None:
         widths = (inputs, *sizes, outputs)
         keys = jax.random.split(key, len(widths) - 1)
@@ -89,6 +114,7 @@ class MLP(eqx.Module):
             Linear(n_in, n_out, key=one, gain=gain)
             for n_in, n_out, one, gain in zip(widths[:-1], widths[1:], keys, gains, strict=True)
         )
+        self.norms = tuple(RowNorm(width) for width in (*sizes, *[outputs] * final)) if normalised else ()
         self.activation = activation
         self.final = final
 
@@ -98,5 +124,5 @@ class MLP(eqx.Module):
         for number, layer in enumerate(self.layers):
             x = layer(x)
             if self.final or number + 1 < len(self.layers):
-                x = bend(x)
+                x = bend(self.norms[number](x) if self.norms else x)
         return x

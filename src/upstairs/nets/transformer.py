@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from upstairs.nets.mlp import MLP, Linear
+from upstairs.nets.mlp import MLP, Linear, RowNorm
 
-__all__ = ["Block", "Memory", "Norm", "Transformer", "attend"]
+__all__ = ["Block", "Memory", "Transformer", "attend"]
 
 
 class Memory(NamedTuple):
@@ -72,23 +72,6 @@ attend.defvjp(_attend, _attend_back)
 
 
 @final
-class Norm(eqx.Module):
-    """Layer normalisation of the last axis, with a learned gain and shift."""
-
-    gain: Float[Array, " width"]
-    shift: Float[Array, " width"]
-
-    def __init__(self, width: int) -> None:
-        self.gain, self.shift = jnp.ones(width), jnp.zeros(width)
-
-    def __call__(self, x: Float[Array, "row width"]) -> Float[Array, "row width"]:
-        """Give every row mean zero and variance one, then gain and shift."""
-        x = x - x.mean(axis=-1, keepdims=True)
-        scale = jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + 1e-5)
-        return x * scale * self.gain + self.shift
-
-
-@final
 class Block(eqx.Module):
     """One pre-norm layer: attention of several heads to the places that are seen, then a small network on each row.
 
@@ -101,12 +84,12 @@ class Block(eqx.Module):
     key : jax.random key
     """
 
-    before: Norm
+    before: RowNorm
     query: Linear
     key: Linear
     value: Linear
     out: Linear
-    between: Norm
+    between: RowNorm
     up: Linear
     down: Linear
     alike: Float[Array, " head"]
@@ -115,7 +98,7 @@ class Block(eqx.Module):
     def __init__(self, width: int, heads: int, depth: int, *, key: PRNGKeyArray) -> None:
         keys = jax.random.split(key, 6)
         small = (2 * depth) ** -0.5
-        self.before, self.between = Norm(width), Norm(width)
+        self.before, self.between = RowNorm(width), RowNorm(width)
         self.query, self.key, self.value = (Linear(width, width, key=one) for one in keys[:3])
         self.out = Linear(width, width, key=keys[3], gain=small)
         self.up = Linear(width, 2 * width, key=keys[4], gain=2.0**0.5)
@@ -179,7 +162,7 @@ class Transformer(eqx.Module):
     unknown: Float[Array, " width"]
     token: Float[Array, " width"]
     blocks: tuple[Block, ...]
-    after: Norm
+    after: RowNorm
 
     def __init__(
         self,
@@ -199,7 +182,7 @@ class Transformer(eqx.Module):
         self.token = jax.random.normal(keys[3], (width,))
         every = jax.vmap(lambda one: Block(width, heads, layers, key=one))(keys[4:])  # all at once: compiles sooner
         self.blocks = tuple(jax.tree.map(lambda leaf, n=n: leaf[n], every) for n in range(layers))
-        self.after = Norm(width)
+        self.after = RowNorm(width)
 
     def read(
         self,

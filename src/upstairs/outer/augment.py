@@ -1,4 +1,4 @@
-"""Further training tasks made of those there are: noise on features, columns left out, two tasks mixed into one.
+"""Further training tasks made of those there are: images distorted, noise on features, columns left out, two tasks mixed.
 
 References
 ----------
@@ -20,6 +20,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from upstairs.errors import TaskError
 from upstairs.inner.traced import TaskRows
+from upstairs.outer.affine import distorted
 from upstairs.outer.draws import Draw
 from upstairs.outer.synthetic_draws import SyntheticTargets
 
@@ -48,6 +49,8 @@ class AugmentedDraw(Draw):
     dropout : float
         Probability, from 0 to below 1, that a task does without a column: it is zero, the mean of an encoded column.
         Of an image it is a pixel.
+    affine : float
+        Every image is moved, turned and stretched by a map of its own (`upstairs.outer.affine`).
     mixing : float
         Half of the tasks become ``share * task + (1 - share) * another task of the step``, row by row, features and
         numeric targets [1]_; ``share`` is drawn from Beta(mixing, mixing) for each task [2]_. Classes of a task's own
@@ -71,6 +74,7 @@ class AugmentedDraw(Draw):
     noise: float = 0.0
     dropout: float = 0.0
     mixing: float = 0.0
+    affine: float = 0.0
     classes: bool = False
     batch: int = dataclasses.field(default=0, init=False)
 
@@ -82,7 +86,13 @@ class AugmentedDraw(Draw):
     def __call__(self, data: Mapping[str, Any], seed: Any, step: Any) -> tuple[Array, TaskRows, TaskRows]:
         """Draw, and change."""
         tasks, support, query = self.draw(data, seed, step)
-        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STREAM), step), 3)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STREAM), step)
+        keys = jax.random.split(key, 3)
+        if self.affine:
+            support, query = (
+                rows._replace(x=_distorted(jax.random.fold_in(key, part), rows.x, self.affine))
+                for part, rows in enumerate((support, query))
+            )
         if self.mixing:
             support, query = self._mixed(keys[0], support, query)
         if self.dropout:
@@ -130,10 +140,11 @@ def training_draw(draw: Draw, training: Training, kind: Literal["regression", "s
         If the tasks cannot be changed in this way.
     """
     asked = training.strengths
-    if kind != "own" and "rotations" in asked:
-        raise TaskError(
-            "augment: 'rotations' turns the images of a ClassPool, but these tasks have columns; use 'noise', 'dropout' or 'mixing'."
-        )
+    for name in ("rotations", "affine"):
+        if kind != "own" and name in asked:
+            raise TaskError(
+                f"augment: {name!r} turns the images of a ClassPool, but these tasks have columns; use 'noise', 'dropout' or 'mixing'."
+            )
     if kind == "shared" and "mixing" in asked:
         raise TaskError(
             "augment: 'mixing' takes the mean of two tasks' targets, but these tasks share labels; use 'noise' or 'dropout'."
@@ -146,6 +157,12 @@ def training_draw(draw: Draw, training: Training, kind: Literal["regression", "s
         draw = SyntheticTargets(draw, training.synthetic, ways)
     given = {name: value for name, value in asked.items() if name != "rotations"}
     return AugmentedDraw(draw, **given, classes=kind == "own") if given else draw
+
+
+def _distorted(key: PRNGKeyArray, x: Array, strength: float) -> Array:
+    grey = x.ndim == 4  # episode, row, height, width
+    images = distorted(key, x[..., None] if grey else x, strength)
+    return images[..., 0] if grey else images
 
 
 def _between(share: Array, one: Array, other: Array) -> Array:

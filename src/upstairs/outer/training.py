@@ -57,9 +57,10 @@ class Training:
         Steps between two looks at the validation tasks; the best prior is kept.
     patience : int, optional
         Stop after so many validations in a row without a better one. None: never before ``steps``.
-    augment : sequence of {"rotations", "noise", "dropout", "mixing"}, or mapping from them to strengths
+    augment : sequence of {"rotations", "affine", "noise", "dropout", "mixing"}, or mapping from them to strengths
         What makes further training tasks (`upstairs.outer.augment`); held-out tasks are never changed. "rotations":
-        images turned by 90, 180 and 270 degrees as further classes; "noise" (.1): on features, in standard deviations;
+        images turned by 90, 180 and 270 degrees as further classes; "affine" (.1): every image moved, turned and stretched a
+        little by a map of its own; "noise" (.1): on features, in standard deviations;
         "dropout" (.1): the share of columns that a task does without; "mixing" (.5): half of the tasks become a mean of
         two, weighted by a draw from Beta(strength, strength). Classes always stand in random order.
     synthetic : float
@@ -159,7 +160,7 @@ class Training:
         )
 
 
-_USUAL: dict[str, float] = {"rotations": 1.0, "noise": 0.1, "dropout": 0.1, "mixing": 0.5}
+_USUAL: dict[str, float] = {"rotations": 1.0, "affine": 0.1, "noise": 0.1, "dropout": 0.1, "mixing": 0.5}
 
 
 def strengths(augment: Any) -> dict[str, float]:
