@@ -128,8 +128,10 @@ def main() -> None:
         cells |= on_the_same_embedding(meta, report, options.tests)
     place = HERE / "omniglot.json"
     rows = json.loads(place.read_text()) if place.exists() else {}
+    net_said = options.net + ", normalised" * options.normalised
     rows[options.name] = {
-        "how": f"{options.method}, {options.net}{', normalised' * options.normalised}, {options.augment}, trained {options.ways} ways {options.shots} shots, {meta.prior_.settings['choice']}",
+        "how": f"{options.method}, {net_said}, {options.augment}, trained {options.ways} ways {options.shots} shots, "
+        f"{meta.prior_.settings['choice']}",
         "seconds": round(seconds),
         "cells": cells,
     }

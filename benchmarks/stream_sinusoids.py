@@ -215,7 +215,8 @@ def page(runs: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     lines = [
         "# Waves whose band of amplitudes grows",
         "",
-        f"`python benchmarks/stream_sinusoids.py`: seeds {', '.join(map(str, options.seeds))}, {options.tasks} tasks a band, method {options.method!r}, "
+        f"`python benchmarks/stream_sinusoids.py`: seeds {', '.join(map(str, options.seeds))}, {options.tasks} tasks a band, "
+        f"method {options.method!r}, "
         f"{options.meta_steps} meta-steps whenever the prior grows, {when} ("
         f"{np.mean([r['seconds'] for r in runs]):.0f} s a stream, "
         f"{runs[0]['grown']:,} steps in all). Stated error {STATED}.",

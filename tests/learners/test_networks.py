@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 import pytest
 
+import upstairs as up
 from upstairs.errors import PriorMismatchError
 from upstairs.learners.networks import asked_net, net_for, net_from, net_settings
 from upstairs.nets import NetSpec
 from upstairs.values import restored, stored
+
+NORMALISED = NetSpec("mlp", (3,), (4, 4), 2, normalised=True)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +65,34 @@ def test_a_residual_network_for_images() -> None:
         ValueError, match=r"activation is for 'mlp'; 'conv4' has its own, so leave activation='tanh' out"
     ):
         net_for({"name": "conv4", "activation": "tanh"}, (28, 28), 784, 1, "predictions")
+    with pytest.raises(ValueError, match=r"normalised is for 'mlp'; 'conv4' has its own, so leave normalised=True out"):
+        net_for({"name": "conv4", "normalised": True}, (28, 28), 784, 1, "predictions")
     with pytest.raises(ValueError, match=r"statistics='batch' is for .*name='mlp'"):
         net_for({"name": "mlp", "statistics": "batch"}, (3,), 3, 1, "predictions")
 
 
+@pytest.mark.parametrize("method", ["maml", "anil", "bayesian-linear"])
+def test_a_normalised_network_learns_adapts_and_is_stored(method: str, tmp_path: pathlib.Path) -> None:
+    tasks = up.tasks.synthetic.Sinusoids().sample(8, 12, random_state=0)
+    meta = up.MetaNeuralNetwork(
+        method, net={"name": "mlp", "sizes": (4,), "normalised": True}, training=up.Training(steps=2), shots=5
+    ).meta_fit(tasks)
+    assert meta.prior_.settings["net"]["normalised"] is True
+    up.save(meta, tmp_path / "prior")
+    again = up.load(tmp_path / "prior")
+    x, y = tasks[0].X, tasks[0].y
+    np.testing.assert_array_equal(meta.adapt(x[:5], y[:5]).predict(x), again.adapt(x[:5], y[:5]).predict(x))
+
+
+def test_a_prior_of_before_networks_were_normalised_is_read() -> None:
+    plain = NetSpec("mlp", (3,), (4,), 1)
+    assert "normalised" not in plain.settings()
+    assert NetSpec.from_settings(plain.settings()) == plain
+
+
 def test_settings_go_round() -> None:
     spec = NetSpec("resnet12", (4, 4, 1), (3,), 2, statistics="batch")
-    for each in (spec, NetSpec("conv4", (8, 8, 1), (4, 4)), NetSpec("mlp", (3,), (4,), 1)):
+    for each in (spec, NetSpec("conv4", (8, 8, 1), (4, 4)), NetSpec("mlp", (3,), (4,), 1), NORMALISED):
         assert net_from(net_settings(each)) == each
         assert restored(stored(each)) == each
     template = eqx.nn.MLP(3, 4, 4, 1, key=jax.random.key(0))

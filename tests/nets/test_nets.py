@@ -35,6 +35,35 @@ def test_spec_module_arrays_and_settings_go_round() -> None:
     assert list(arrays)[:2] == ["blocks.0.weight", "blocks.0.scale"] or "blocks.0.weight" in arrays
 
 
+def test_a_normalised_mlp_gives_every_row_mean_zero_and_variance_one_before_it_bends() -> None:
+    spec = NetSpec("mlp", (3,), (6, 5), 2, "tanh", final=True, normalised=True)
+    arrays = jax.jit(spec.init)(jax.random.key(0))
+    arrays = {
+        name: array + 0.1 * jax.random.normal(jax.random.key(n), array.shape)
+        for n, (name, array) in enumerate(arrays.items())
+    }
+    x = jax.random.normal(jax.random.key(1), (4, 3))
+    expected = np.asarray(x, np.float64)
+    for layer in range(3):
+        weight, bias, gain, shift = (
+            np.asarray(arrays[name], np.float64)
+            for name in (
+                f"layers.{layer}.weight",
+                f"layers.{layer}.bias",
+                f"norms.{layer}.gain",
+                f"norms.{layer}.shift",
+            )
+        )
+        before = expected @ weight + bias
+        before = (before - before.mean(axis=1, keepdims=True)) / np.sqrt(before.var(axis=1, keepdims=True) + 1e-5)
+        expected = np.tanh(before * gain + shift)
+    np.testing.assert_allclose(jax.jit(lambda arrays, x: spec(arrays, x))(arrays, x), expected, rtol=1e-4, atol=1e-5)
+    assert "norms.0.gain" not in NetSpec("mlp", (3,), (4,), 2).init(jax.random.key(0))
+    assert "norms.1.gain" not in NetSpec("mlp", (3,), (4,), 2, normalised=True).init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"normalised=True is for 'mlp', but name='conv4', which always normalises"):
+        NetSpec("conv4", (8, 8, 1), (2,), 3, normalised=True)
+
+
 def test_own_module_is_a_template() -> None:
     template = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
     net = OwnNet.of(template, (3,))

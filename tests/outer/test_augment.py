@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -42,11 +43,11 @@ def test_noise_has_its_size_and_leaves_targets_alone():
 
 
 def test_every_image_is_distorted_by_a_map_of_its_own():
-    images = np.zeros((40, 9, 9, 1))
+    images = np.zeros((48, 9, 9))
     images[:, 3:6, 4] = 1.0
-    rows = flat_data(FlatRows(images[..., 0], np.arange(40.0), np.array([0, 20, 40])))
-    _, support, query = drawn(AugmentedDraw(TaskDraw(2, (3, 3), 4), affine=0.2), rows)
-    _, before, _ = drawn(TaskDraw(2, (3, 3), 4), rows)
+    pool = pool_data(images, np.repeat(np.arange(8), 6))
+    _, support, query = drawn(AugmentedDraw(EPISODES, affine=0.2, classes=True), pool)
+    _, before, _ = drawn(EPISODES, pool)
     assert support.x.shape == before.x.shape
     assert (support.y == before.y).all()
     every = np.concatenate([np.reshape(part.x, (-1, 81)) for part in (support, query)])
@@ -149,7 +150,9 @@ def test_what_cannot_be_asked_for():
     with pytest.raises(up.TaskError, match="these tasks share labels"):
         training_draw(PLAIN, Training(augment=("mixing",)), "shared", 2)
     for name in ("rotations", "affine"):
-        with pytest.raises(up.TaskError, match=f"'{name}' turns the images of a ClassPool, but these tasks have columns"):
+        with pytest.raises(
+            up.TaskError, match=f"'{name}' turns the images of a ClassPool, but these tasks have columns"
+        ):
             training_draw(PLAIN, Training(augment=(name,)), "regression")
     assert training_draw(PLAIN, Training(), "regression") is PLAIN
     assert training_draw(EPISODES, Training(augment=("rotations",)), "own") is EPISODES

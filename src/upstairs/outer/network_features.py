@@ -95,7 +95,9 @@ def plain(net: Net) -> bool:
     """Whether NumPy can evaluate a network: layers that all end in tanh."""
     from upstairs.nets.build import NetSpec
 
-    return isinstance(net, NetSpec) and net.name == "mlp" and net.activation == "tanh" and net.final and not net.normalised
+    return (
+        isinstance(net, NetSpec) and net.name == "mlp" and net.activation == "tanh" and net.final and not net.normalised
+    )
 
 
 def mapped(
