@@ -1,6 +1,6 @@
 """The in-context rule: against the exact posterior of a Gaussian process, and on real growth curves of unseen families.
 
-    python benchmarks/in_context.py [--steps 20000] [--splits 4] [posterior] [growth]
+    python benchmarks/in_context.py [--steps 18000] [--splits 4] [posterior] [growth]
 
 ``posterior``: trained on functions of a Gaussian process with known kernel (length 0.5 on [-2, 2], noise 0.1), new ones in
 every step; mean absolute difference between its mean and that of the exact posterior, in units of the prior's standard
@@ -44,9 +44,11 @@ TEST_SEED = 9999
 SHOTS = (3, 5)
 
 
-def learned(rule: InContext, draw: Any, data: Any, steps: int, rate: float, **fields: Any) -> tuple[Any, float, float]:
+def learned(
+    rule: InContext, draw: Any, data: Any, steps: int, rate: float, name: str = "adam", **fields: Any
+) -> tuple[Any, float, float]:
     """Params, seconds on the wall and seconds of the processor."""
-    optimiser = Optimiser("adam", rate, "cosine", steps, warmup=min(500, steps // 10), clip=1.0)
+    optimiser = Optimiser(name, rate, "cosine", steps, warmup=min(500, steps // 10), clip=1.0)
     wall, cpu = time.perf_counter(), time.process_time()
     training = Training(steps=steps, rate=rate, optimiser=optimiser)
     params = train(rule, SPEC, draw, data, training, **fields).params
@@ -74,7 +76,7 @@ def apart(rule: InContext, params: Mapping[str, Any], shots: tuple[int, int]) ->
 def posterior(steps: int) -> str:
     rule = InContext(recut=1.0)
     draw = GaussianProcessDraw(batch=16, shots=(64, 64), queries=32)
-    params, wall, cpu = learned(rule, draw, {}, steps, 2e-3, seed=0)
+    params, wall, cpu = learned(rule, draw, {}, steps, 0.015, "muon", seed=0)
     rows = []
     for name, shots, target in (
         ("1 to 64, log-uniform", (1, 64), ".025"),
@@ -92,7 +94,7 @@ def posterior(steps: int) -> str:
     return "\n".join(
         [
             f"{rule.layers} layers of width {rule.width}, {rule.heads} heads; {steps:,} steps of {draw.batch} tasks of "
-            f"{draw.shots[1] + draw.queries} rows, Adam, highest rate .002. Training took {cpu:.0f} s of one core "
+            f"{draw.shots[1] + draw.queries} rows, Muon, highest rate .015. Training took {cpu:.0f} s of one core "
             f"({1e3 * cpu / steps:.0f} ms a step, compilation included; {wall:.0f} s on the wall of a busy machine).",
             "",
             "| support rows | difference from the exact mean | aim | squared error | of the exact posterior |",
@@ -237,7 +239,7 @@ def write(part: str, text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--steps", type=int, default=18000)
     parser.add_argument("--splits", type=int, default=4)
     parser.add_argument("parts", nargs="*", choices=[*TITLES, []])
     args = parser.parse_args()

@@ -134,7 +134,8 @@ class Block(eqx.Module):
 class Transformer(eqx.Module):
     """Support rows see one another, query rows see the support rows and neither each other nor themselves [3]_.
 
-    A row is the sum of what a small network makes of its features and of a linear map of its target; in place of an
+    A row is the sum of what a small network makes of its features, whose units start to bend at places between -1 and 1, and
+    of a linear map of its target; in place of an
     unknown target stands a learned vector. Nothing tells the places of rows, so that their order does not matter. One
     learned token is always seen, so that there may be no support rows at all.
 
@@ -176,7 +177,11 @@ class Transformer(eqx.Module):
         key: PRNGKeyArray,
     ) -> None:
         keys = jax.random.split(key, layers + 4)
-        self.features = MLP(inputs, (width,), width, key=keys[0])
+        features = MLP(inputs, (width,), width, key=keys[0])
+        first = features.layers[0]
+        bends = jax.random.uniform(jax.random.fold_in(keys[0], 1), (width,), minval=-1.0, maxval=1.0)
+        places = bends * jnp.linalg.norm(first.weight, axis=0)  # without this all would bend at zero
+        self.features = eqx.tree_at(lambda net: net.layers[0].bias, features, places)
         self.target = Linear(targets, width, key=keys[1], gain=0.0 if blank else 1.0)
         self.unknown = jnp.zeros(width) if blank else jax.random.normal(keys[2], (width,))
         self.token = jax.random.normal(keys[3], (width,))
