@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--tests", default="5x1,5x5,20x1", help="ways x shots; a method with fixed ways has one")
     parser.add_argument("--patience", type=int, default=None)
-    parser.add_argument("--augment", default="rotations", help="names with commas between them")
+    parser.add_argument("--augment", default="rotations", help="such as rotations,affine:0.2")
     parser.add_argument(
         "--heads", action="store_true", help="also judge other last layers on the learned prototypes' network"
     )
@@ -70,6 +70,7 @@ def main() -> None:
     warnings.simplefilter("ignore", up.FamiliarityWarning)
     train, stop, report, groups = pools()
     kind, _, sizes = options.net.partition(":")
+    changes = [change.partition(":") for change in options.augment.split(",")]
     net: Any = {"name": kind, "sizes": ast.literal_eval(f"({sizes},)")} if sizes else kind
     if options.normalised:
         net = {"name": kind} | (net if sizes else {}) | {"normalised": True}
@@ -89,7 +90,7 @@ def main() -> None:
         queries=options.queries,
         validate_every=500,
         patience=options.patience,
-        augment=tuple(options.augment.split(",")),
+        augment={name: float(strength) if strength else None for name, _, strength in changes},
         checkpoint=options.folder,
         callback=tell,
     )
