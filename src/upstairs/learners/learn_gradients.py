@@ -25,10 +25,10 @@ from upstairs.learners.seen import (
     prior_of,
     seen_of_classes,
 )
-from upstairs.learners.trained import check_solved, computing, described_outcome, effort, network
+from upstairs.learners.trained import check_solved, computing, described_outcome, effort, network, training_of
 from upstairs.outer.calibrate import tables_from
 from upstairs.outer.metric import Classes, draw_episodes
-from upstairs.outer.training import Training, train
+from upstairs.outer.training import train
 from upstairs.prior import Prior
 from upstairs.tasks.batches import concatenate_columns
 from upstairs.tasks.encoder import Encoder
@@ -176,7 +176,8 @@ def _train_own(
     rule, judge, judged_ways = _own_rules(plan, net, ways, fit, judges, rotations)
     heavy = net is not None and len(net.inputs) > 1
     prototype = plan.method == "prototype"
-    training = (plan.training or Training()).filled(
+    training = training_of(
+        plan,
         steps=3000,
         rate=2e-3 if heavy else 1e-3,
         batch=1 if heavy and prototype else 4 if heavy else 8,

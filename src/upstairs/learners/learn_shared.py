@@ -10,9 +10,9 @@ import numpy as np
 from upstairs.learners.learn import Plan
 from upstairs.learners.rules import plain_rule, rule_from, traced_rule
 from upstairs.learners.seen import Seen, held_out, prior_of
-from upstairs.learners.trained import check_solved, computing, described_outcome, effort
+from upstairs.learners.trained import check_solved, computing, described_outcome, effort, training_of
 from upstairs.outer.calibrate import interval_factors, tables_from
-from upstairs.outer.training import Training, train
+from upstairs.outer.training import train
 from upstairs.prior import Prior
 from upstairs.tasks.batches import FlatRows
 
@@ -79,7 +79,7 @@ def trained_prior(
     kind, ways = settings["kind"], len(settings["classes"])
     low, high = plan.shots or SHARED_SHOTS
     high = max(low, min(high, material.most_rows - 1))
-    training = (plan.training or Training()).filled(steps=3000, rate=3e-3, batch=25, queries=20)
+    training = training_of(plan, steps=3000, rate=3e-3, batch=25, queries=20)
     assert training.batch is not None
     assert training.queries is not None
     rule = traced_rule(plan.method, net, ways, plan.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from upstairs.learners.learn import Plan
 from upstairs.learners.networks import Purpose, check_alone, net_for, net_settings
 from upstairs.learners.rules import needs_net, traced_class
 from upstairs.outer.loop import Outcome
+from upstairs.outer.optimiser import Optimiser
 from upstairs.outer.training import Training
 from upstairs.tasks.encoder import Encoder
 
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
     from upstairs.nets.build import Net
     from upstairs.outer.draws import Draw
 
-__all__ = ["check_solved", "computing", "described_outcome", "effort", "network"]
+__all__ = ["check_solved", "computing", "described_outcome", "effort", "network", "training_of"]
 
 MOST_UNSOLVED = 0.1
 """Share of the first gradient of a task's problem that may be left where a rule relies on its solution."""
+MUON_RATE = 0.015
+"""Of a transformer, where nothing else is asked for."""
 HEAVY_DRAWS = 40
 """Draws a size for the tables of a prior whose every prediction takes long."""
 
@@ -43,6 +47,17 @@ def network(plan: Plan, shape: tuple[int, ...], encoder: Encoder, outputs: int) 
         )
     purpose: Purpose = "prototype features" if traced_class(plan.method).features else "predictions"
     return net_for(plan.net, shape, encoder.width, outputs, purpose)
+
+
+def training_of(plan: Plan, **defaults: Any) -> Training:
+    """Fill in what a plan leaves open; a transformer is trained by Muon, unless a rate or an optimiser was given."""
+    said = plan.training or Training()
+    training = said.filled(**defaults)
+    if plan.method != "in-context" or said.rate is not None or said.optimiser is not None:
+        return training
+    steps = training.steps or 1
+    muon = Optimiser("muon", MUON_RATE, "cosine", steps, warmup=min(500, steps // 10), clip=1.0)
+    return dataclasses.replace(training, optimiser=muon)
 
 
 def computing(net: Net | None, training: Training | None) -> Net | None:

@@ -48,7 +48,8 @@ class Training:
     queries : int, optional
         Query rows of a task (a class, for labels of a task's own), on which the adapted model is judged.
     rate : float, optional
-        Highest rate of the outer optimiser (Adam, falling to zero along a cosine over ``steps``).
+        Highest rate of Adam, falling to zero along a cosine over ``steps``. None: one that suits; for ``"in-context"``, Muon in
+        Adam's place (`upstairs.outer.optimiser`).
     optimiser : Optimiser or optax.GradientTransformation, optional
         Another outer optimiser; ``rate`` is then not used.
     task_clip : float, optional
