@@ -71,7 +71,7 @@ def test_a_residual_network_for_images() -> None:
         net_for({"name": "mlp", "statistics": "batch"}, (3,), 3, 1, "predictions")
 
 
-@pytest.mark.parametrize("method", ["maml", "anil", "bayesian-linear"])
+@pytest.mark.parametrize("method", ["anil", "bayesian-linear"])
 def test_a_normalised_network_learns_adapts_and_is_stored(method: str, tmp_path: pathlib.Path) -> None:
     tasks = up.tasks.synthetic.Sinusoids().sample(8, 12, random_state=0)
     meta = up.MetaNeuralNetwork(

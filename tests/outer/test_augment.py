@@ -61,13 +61,13 @@ def test_an_affine_map_moves_turns_and_stretches_around_the_centre():
     assert np.allclose(distorted(jax.random.key(0), images, 1e-9), images, atol=1e-5)
     flat = jnp.ones((50, 6, 6, 1)) * 0.3
     assert np.allclose(distorted(jax.random.key(1), flat, 0.5), 0.3, atol=1e-6)  # beyond the border it goes on
-    slope = jnp.broadcast_to(jnp.arange(41.0)[:, None, None] - 20.0, (2000, 41, 41, 1))
+    slope = jnp.broadcast_to(jnp.arange(41.0)[:, None, None] - 20.0, (500, 41, 41, 1))
     seen = np.asarray(distorted(jax.random.key(2), slope, 0.05))[..., 0]
     moved, stretched = seen[:, 20, 20], (seen[:, 23, 20] - seen[:, 17, 20]) / 6
     turned = (seen[:, 20, 23] - seen[:, 20, 17]) / 6
     for value, mean, spread in ((moved, 0.0, 0.5 * 0.05 * 41), (stretched, 1.0, 0.05), (turned, 0.0, 0.05)):
-        assert value.mean() == pytest.approx(mean, abs=5 * spread / 2000**0.5)
-        assert value.std() == pytest.approx(spread, rel=0.1)
+        assert value.mean() == pytest.approx(mean, abs=5 * spread / 500**0.5)
+        assert value.std() == pytest.approx(spread, rel=0.2)
 
 
 def test_a_task_does_without_the_same_columns_in_support_and_query():
