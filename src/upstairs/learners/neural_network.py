@@ -39,8 +39,8 @@ class MetaNeuralNetwork(MetaLearner):
         The network. "auto": for ``"bayesian-linear"`` features of a small one are tried beside the columns themselves
         (regressions with at least 20 tasks and 1,000 rows) and used as far as unseen tasks say; none for
         ``"prototype"``; what suits the tasks for other methods. A dictionary sets ``name``, ``sizes``, ``activation``
-        and ``normalised`` (of an MLP) and ``statistics`` ("batch": images see each other, see `upstairs.nets.NetSpec`). Your own module is
-        called on one example; it is not stored with the prior.
+        and ``normalised`` (of an MLP) and ``statistics`` ("batch": images see each other, see `upstairs.nets.NetSpec`). Your
+        own module is called on one example; it is not stored with the prior.
     options : mapping, optional
         Of the method, such as ``{"steps": 1}`` for ``"maml"``: the fields of its class, listed on its page in
         ``docs/methods`` and by the error for a name that there is not.

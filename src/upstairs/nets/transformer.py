@@ -179,7 +179,7 @@ class Transformer(eqx.Module):
         keys = jax.random.split(key, layers + 4)
         features = MLP(inputs, (width,), width, key=keys[0])
         first = features.layers[0]
-        bends = jax.random.uniform(jax.random.fold_in(keys[0], 1), (width,), minval=-1.0, maxval=1.0)
+        bends = jax.random.uniform(jax.random.fold_in(keys[0], 2), (width,), minval=-1.0, maxval=1.0)
         places = bends * jnp.linalg.norm(first.weight, axis=0)  # without this all would bend at zero
         self.features = eqx.tree_at(lambda net: net.layers[0].bias, features, places)
         self.target = Linear(targets, width, key=keys[1], gain=0.0 if blank else 1.0)

@@ -91,7 +91,7 @@ class AugmentedDraw(Draw):
         if self.affine:
             support, query = (
                 rows._replace(x=_distorted(jax.random.fold_in(key, part), rows.x, self.affine))
-                for part, rows in enumerate((support, query))
+                for part, rows in enumerate((support, query), start=len(keys))
             )
         if self.mixing:
             support, query = self._mixed(keys[0], support, query)
