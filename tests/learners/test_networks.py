@@ -67,6 +67,8 @@ def test_a_residual_network_for_images() -> None:
         net_for({"name": "conv4", "activation": "tanh"}, (28, 28), 784, 1, "predictions")
     with pytest.raises(ValueError, match=r"normalised is for 'mlp'; 'conv4' has its own, so leave normalised=True out"):
         net_for({"name": "conv4", "normalised": True}, (28, 28), 784, 1, "predictions")
+    with pytest.raises(ValueError, match=r"net: normalised must be True or False, but is 'no'"):
+        net_for({"name": "mlp", "normalised": "no"}, (3,), 3, 1, "predictions")
     with pytest.raises(ValueError, match=r"statistics='batch' is for .*name='mlp'"):
         net_for({"name": "mlp", "statistics": "batch"}, (3,), 3, 1, "predictions")
 

@@ -77,7 +77,9 @@ def net_for(net: Any, shape: tuple[int, ...], columns: int, outputs: int, purpos
         bounded = purpose == "linear features"
         sizes = tuple(said.get("sizes", _SIZES[purpose]))
         bend = said.get("activation", "tanh" if bounded else "relu")
-        statistics, normalised = said.get("statistics", "example"), bool(said.get("normalised", False))
+        statistics, normalised = said.get("statistics", "example"), said.get("normalised", False)
+        if not isinstance(normalised, bool):
+            raise ValueError(f"net: normalised must be True or False, but is {normalised!r}.")
         return NetSpec("mlp", (columns,), sizes, width, bend, bounded, statistics, normalised)
     name = said["name"]
     for choice in ("activation", "normalised"):

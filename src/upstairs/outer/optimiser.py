@@ -28,7 +28,7 @@ class Optimiser:
     ----------
     name : {"adam", "adamw", "sgd", "muon"}
         "muon" moves matrices by momentum that is made orthogonal [1]_, and everything else as Adam does (with Nesterov's
-        momentum), at a tenth of the rate; good for transformers, whose rate is then about .02.
+        momentum), at a tenth of the rate; good for transformers, whose rate is then about .015.
     rate : float
         Step size, at its highest.
     schedule : {"constant", "cosine", "linear"}
