@@ -233,6 +233,18 @@ def test_a_growing_prior(place: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "PRIOR is none" in capsys.readouterr().err
 
 
+def test_experience_needs_no_columns(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Words as labels that come by and by; it may grow without the rows that it was learned on, and goes on where it was."""
+    tuner = up.MetaTuner("decision-tree", [{"max_depth": 1}, {"max_depth": 4}], landmarkers=False, max_seconds=None)
+    up.save(tuner.meta_fit(up.tasks.synthetic.HiddenRule().sample(3, 30)), tmp_path / "prior")
+    tail = [str(place / "words.csv"), "--target", "y", "--grow"]
+    assert main(["stream", str(tmp_path / "prior"), *tail, "--limit", "30", "--save", str(tmp_path / "s")]) == 0
+    out = tmp_path / "p.csv"
+    assert main(["stream", str(tmp_path / "s"), *tail, "--limit", "20", "--predictions", str(out)]) == 0
+    assert {row["prediction"] for row in rows_of(out)} <= {"yes", "no"}
+    assert "Going on after row 30" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("frames", [True, False])
 def test_worlds_that_know_no_prior_are_saved_models_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: bool, monkeypatch: pytest.MonkeyPatch

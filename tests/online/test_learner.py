@@ -229,8 +229,10 @@ def test_arguments_out_of_range_are_refused(learner, settings, message):
 def test_a_learner_without_a_prior_is_refused():
     with pytest.raises(up.PriorMismatchError, match="learner must be an estimator with a prior"):
         OnlineMetaLearner(up.PriorNeuralNetworkRegressor()).partial_fit(np.zeros((1, 4)), [0.0])
-    with pytest.raises(up.PriorMismatchError, match="learner needs a prior on columns"):
-        OnlineMetaLearner(up.PriorTreeRegressor("tabular")).partial_fit(np.zeros((1, 4)), [0.0])
+    pool = up.ClassPool(np.random.default_rng(0).normal(size=(40, 4)), np.repeat(np.arange(8), 5))
+    own = up.MetaNeuralNetwork("prototype", net=None, ways=2, shots=2, training=up.Training(steps=1)).meta_fit(pool)
+    with pytest.raises(up.PriorMismatchError, match="learner needs labels that all tasks share"):
+        OnlineMetaLearner(own.learner()).partial_fit(np.zeros((1, 4)), [0.0])
 
 
 def test_without_a_prior_a_world_that_comes_back_is_known_at_once(tmp_path):

@@ -183,7 +183,7 @@ def _begun(prior: str, grow: bool) -> tuple[Any, Any]:
         return None, None
     found = load(prior)
     if isinstance(found, MetaLearner):
-        if grow and getattr(found, "seen_", None) is None:
+        if grow and found._needs_rows and getattr(found, "seen_", None) is None:
             raise StorageError(
                 f"--grow needs the rows that '{prior}' was learned on; learn it with upstairs fit --resume, or leave --grow out."
             )
@@ -248,7 +248,7 @@ def _labels(model: Any, prior: Any, target: str, kind: str | None) -> Any:
         raise ValueError(f"--kind {kind} does not fit: the prior is for {its}; leave --kind out.")
     if its == "regression":
         return Labels(target, its)
-    if prior is not None:
+    if prior is not None and "experience" not in prior.settings:
         return Labels(target, its, known=tuple(prior.settings["classes"]))
     numbers = model.classes_.dtype.kind in "iuf" if hasattr(model, "classes_") else None
     return Labels(target, its, numbers)

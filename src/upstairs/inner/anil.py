@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from upstairs.errors import PriorMismatchError
 from upstairs.inner.descent import DEFAULT, Descent
-from upstairs.inner.gradient import Composed, check_net, descend, first_params, fit_loss, part, prediction
+from upstairs.inner.gradient import Composed, check_net, descend, first_params, fit_loss, part, prediction, started
 from upstairs.inner.traced import Arrays, Logits, Normal, Spec, TracedRule
 from upstairs.nets.build import Net, flatten_shapes
 
@@ -99,6 +99,10 @@ class Anil(TracedRule):
     ) -> Normal | Logits:
         """Evaluate the network with what moved in place."""
         return prediction(self.net(part(params, "net") | dict(state), x, mask), params, self.ways)
+
+    def onward(self, params: Arrays, state: Arrays) -> dict[str, Array]:
+        """Start with what moved in place."""
+        return started(params, state)
 
     def _moving(self, weights: Arrays) -> dict[str, Array]:
         last = last_layer(self.net)

@@ -34,6 +34,7 @@ __all__ = [
     "fit_loss",
     "part",
     "prediction",
+    "started",
     "watched",
 ]
 
@@ -191,6 +192,10 @@ class Maml(TracedRule):
         """Evaluate the adapted network."""
         return prediction(self.net(state, x, mask), params, self.ways)
 
+    def onward(self, params: Arrays, state: Arrays) -> dict[str, Array]:
+        """Start from adapted weights."""
+        return started(params, state)
+
     def inner_loss(
         self, weights: Arrays, x: Float[Array, "row ..."], y: Shaped[Array, "row ..."], mask: Bool[Array, " row"]
     ) -> Float[Array, ""]:
@@ -226,6 +231,10 @@ class Composed(TracedRule):
     ) -> Normal | Logits:
         """Evaluate the adapted network."""
         return self.inside.predict(params, state, x, mask)
+
+    def onward(self, params: Arrays, state: Arrays) -> dict[str, Array] | None:
+        """Start where that rule would."""
+        return self.inside.onward(params, state)
 
 
 @final
@@ -293,6 +302,17 @@ def first_params(weights: Arrays, settings: Arrays, ways: int) -> dict[str, Arra
     params = {f"net/{name}": array for name, array in weights.items()}
     params |= {f"descent/{name}": array for name, array in settings.items()}
     return params if ways else params | {"noise": jnp.zeros(())}
+
+
+def started(params: Arrays, state: Arrays) -> dict[str, Array]:
+    """Params whose network has the weights of ``state``, as far as they are there.
+
+    Examples
+    --------
+    >>> started({"net/a": jnp.zeros(1), "net/b": jnp.zeros(1)}, {"b": jnp.ones(1)})["net/b"].tolist()
+    [1.0]
+    """
+    return {**params, **{f"net/{name}": array for name, array in state.items()}}
 
 
 def fit_loss(

@@ -133,6 +133,15 @@ class AdaptationRule(abc.ABC):
         """
         return None
 
+    @property
+    def moves(self) -> bool:
+        """Whether `onward` is offered."""
+        return False
+
+    def onward(self, params: Params, state: State) -> Params | None:
+        """Params that start where the one task of a state stands, so that `adapt` goes on from there; None: not offered."""
+        return None
+
 
 class PlainRule(AdaptationRule):
     """A rule that also works without a prior: the plain base learner, and what `guard` falls back to."""

@@ -137,6 +137,10 @@ class TracedRule(Trainable):
         rows (``statistics="batch"``); others do not need it. None: all are, and no such network is used.
         """
 
+    def onward(self, params: Arrays, state: Arrays) -> dict[str, Array] | None:
+        """Params that start where a task stands; None: a task starts from its rows, and not from weights."""
+        return None
+
     def outer_loss(self, params: Arrays, support: TaskRows, query: TaskRows, key: PRNGKeyArray) -> Float[Array, ""]:
         """Mean negative log-likelihood of the query rows after adapting to the support rows."""
         predicted = self.predict(params, self.adapt(params, *support), query.x, query.mask)
@@ -262,6 +266,17 @@ class Traced(AdaptationRule):
         own = np.take_along_axis(arrays[0], output.astype(np.int64)[:, None, :], axis=2)
         return Categorical(own / np.maximum(own.sum(axis=2, keepdims=True), 1e-300))
 
+    @property
+    def moves(self) -> bool:
+        """Whether a task of shared meaning starts from weights."""
+        return not self.own and self.rule.onward({}, {}) is not None
+
+    def onward(self, params: Params, state: State) -> Params | None:
+        """Params that start where the one task of a state stands."""
+        one = {name: jnp.asarray(array[0]) for name, array in state.items()}
+        found = self.rule.onward({name: jnp.asarray(array) for name, array in params.items()}, one)
+        return None if self.own or found is None else _single(found)
+
     def evidence(self, params: Params, support: Rows, state: State | None = None) -> Float[np.ndarray, " task"]:
         """Mean log predictive density of the support rows."""
         if not (self.own or self.rule.any_ways):
@@ -322,7 +337,7 @@ def _grown(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.pad(array, gaps + [(0, 0)] * (array.ndim - len(gaps)))
 
 
-def _single(params: Params) -> dict[str, np.ndarray]:
+def _single(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.asarray(array, np.float32) for name, array in params.items()}
 
 

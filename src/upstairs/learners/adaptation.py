@@ -15,7 +15,7 @@ from upstairs.outer.calibrate import percentile
 from upstairs.tasks.batches import BATCH_CELLS, bucket, pad
 from upstairs.tasks.encoder import Encoder
 
-__all__ = ["Adapted", "Situation", "adapt_all", "more_rows", "predict_rows"]
+__all__ = ["Adapted", "Situation", "adapt_all", "more_rows", "predict_rows", "steps_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,21 @@ def more_rows(adapted: Adapted, x: Float[np.ndarray, "row feature"], y: np.ndarr
     learned = adapted.rule.update(adapted.params, state, rows)
     assert learned is not None, "only called where the rule offers an exact update"
     return adapted._replace(state=learned, rows=adapted.rows + len(y))
+
+
+def steps_on(adapted: Adapted, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"]) -> Adapted:
+    """Go on from where an adapted task stands, by as many steps down the loss of these rows as a new task takes.
+
+    Parameters
+    ----------
+    adapted
+        Of a rule that offers `upstairs.inner.rule.AdaptationRule.onward`.
+    x, y
+        Encoded rows of the task.
+    """
+    params = adapted.rule.onward(adapted.params, adapted.state)
+    assert params is not None, "only called where the rule starts from weights"
+    return adapted._replace(state=adapted.rule.adapt(params, Rows(*pad([(x, y)], len(y)))), rows=len(y))
 
 
 def _ways(situation: Situation, y: np.ndarray) -> int:

@@ -28,6 +28,8 @@ __all__ = ["Following", "follow", "forgetful_worlds", "start_following"]
 
 RATES = (0.998, 0.99, 0.95)
 """How fast followers forget, unless something else is said."""
+MOVING = (0.99, 0.95)
+"""The same for followers that make steps: 100 and 20 rows."""
 
 SHARE = 0.002
 """Probability a row that another expert becomes the right one."""
@@ -91,19 +93,20 @@ def forgetful_worlds(situation: Situation, most_rows: int, forgetting: Any) -> t
 
     Where the rule forgets in closed form, a row that is ``k`` rows old counts ``rate ** k``, and so it does for two classes under a
     prior on the weights of a logistic regression; elsewhere the newest ``1 / (1 - rate)`` rows count, as many as the sum of those
-    weights.
+    weights. Where a task starts from learned weights, every chunk is followed by steps from where the follower stands, down the loss of
+    these rows.
 
     Parameters
     ----------
     situation, most_rows
         The prior, read, and how many rows are kept of a world.
     forgetting : "auto", sequence of float or None
-        Rates; "auto": `RATES` in closed form, and none elsewhere.
+        Rates; "auto": `RATES` in closed form, `MOVING` where steps are made, and none elsewhere.
     """
     logistic = type(situation.rule) is BayesianLogistic and situation.ways == 2
     rates = forgetting or ()
     if forgetting == "auto":
-        rates = RATES if logistic or situation.rule.fades else ()
+        rates = RATES if logistic or situation.rule.fades else MOVING if situation.rule.moves else ()
     if logistic:
         assert situation.encoder is not None
         assert situation.params is not None
@@ -112,4 +115,4 @@ def forgetful_worlds(situation: Situation, most_rows: int, forgetting: Any) -> t
     if situation.rule.fades:
         return tuple(PriorWorlds(situation, 1, rate) for rate in rates)
     windows = [most_rows if rate == 1.0 else min(most_rows, max(1, round(1.0 / (1.0 - rate)))) for rate in rates]
-    return tuple(PriorWorlds(situation, window) for window in windows)
+    return tuple(PriorWorlds(situation, window, moves=situation.rule.moves) for window in windows)

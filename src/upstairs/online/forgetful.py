@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float, Shaped
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.inner.forgetful_mixture import ForgetfulMixture
 from upstairs.inner.rule import Categorical, Gaussian
 from upstairs.learners.rows import checked_targets
+from upstairs.online.number_rows import NumberRows, row_of
 
-__all__ = ["ForgetfulClassifier", "ForgetfulRegressor", "row_of"]
+__all__ = ["ForgetfulClassifier", "ForgetfulRegressor"]
 
 AnyForgetful = TypeVar("AnyForgetful", bound="_Forgetful")
 
@@ -26,10 +27,9 @@ CHUNK = 100
 FORGETTING = (1.0, 0.9995, 0.998, 0.99, 0.97, 0.93)
 
 
-class _Forgetful(BaseEstimator, abc.ABC):
+class _Forgetful(NumberRows, abc.ABC):
     """What the two estimators share: the mixture's params and state, rows as arrays, frames and dictionaries."""
 
-    _kind: str
     _params: dict[str, np.ndarray]
     _state: dict[str, np.ndarray]
 
@@ -50,11 +50,6 @@ class _Forgetful(BaseEstimator, abc.ABC):
         self.frequencies = frequencies
         self.width = width
         self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_state")
@@ -134,23 +129,6 @@ class _Forgetful(BaseEstimator, abc.ABC):
             {name[len(kind) :]: value for name, value in arrays.items() if name.startswith(kind)}
             for kind in ("params/", "state/")
         )
-
-    def _columns(self, X: Any, *, reset: bool) -> Float[np.ndarray, "row feature"]:
-        found: np.ndarray = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
-        return found
-
-    def _labelled(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that have a label."""
-        x = self._columns(X, reset=reset)
-        y = y if y is None or isinstance(y, np.ndarray) else np.asarray(y)
-        if y is not None and y.ndim == 1 and len(y) == len(x) and y.dtype.kind in "fO":
-            known = np.array([value is not None and value == value for value in y], dtype=bool)
-            if known.any() and not known.all():
-                y = np.array(y[known].tolist())
-                x = x[known]
-            elif not known.any():
-                return x[:0], np.zeros(0)
-        return x, checked_targets(self, self._kind, y, len(x))
 
     def _row(self, x: Mapping[str, Any]) -> Float[np.ndarray, "one feature"]:
         """One row from a dictionary; a missing key is a missing cell."""
@@ -347,24 +325,3 @@ class ForgetfulRegressor(RegressorMixin, _Forgetful):
         said = self._mixture().predict(self._params, self._state, x)
         assert isinstance(said, Gaussian)
         return said
-
-
-def row_of(x: Mapping[str, Any], names: Sequence[str]) -> Float[np.ndarray, "one feature"]:
-    """One row of numbers from a dictionary, in the order of names; a missing key is a missing cell.
-
-    Raises
-    ------
-    TaskError
-        For a key that is no column.
-
-    Examples
-    --------
-    >>> row_of({"b": 2.0}, ["a", "b"])
-    array([[nan,  2.]])
-    """
-    unknown = [name for name in x if name not in names]
-    if unknown:
-        raise TaskError(
-            f"x has the key {unknown[0]!r}, which is no column of this stream; drop it, or start a new stream."
-        )
-    return np.array([[float(np.nan if x.get(name) is None else x[name]) for name in names]])

@@ -14,7 +14,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +64,24 @@ class Growth:
         mean = "none" if mean == "linear" else mean
         first = int(meta.prior_.provenance["tasks"])
         return cls(seen, training, share, getattr(meta, "net", None), mean, first=first, chosen=first)
+
+    def stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Write the reservoir and the counts, as JSON values and arrays."""
+        seen = self.seen
+        counts = [self.first, self.ended, self.waiting, self.chosen]
+        arrays = {name: getattr(seen, name) for name in ("x", "y", "offsets")}
+        return {"counts": counts, "names": list(seen.names), "groups": list(seen.groups)}, arrays
+
+    @classmethod
+    def restored(
+        cls, meta: MetaLearner, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray], steps: int, share: float
+    ) -> Growth:
+        """Undo `stored`."""
+        names, groups = tuple(document["names"]), tuple(document["groups"])
+        seen = Seen(arrays["x"], arrays["y"], arrays["offsets"], names, groups)
+        first, ended, waiting, chosen = document["counts"]
+        found = cls.of(meta, seen, steps, share)
+        return replace(found, first=first, ended=ended, waiting=waiting, chosen=chosen)
 
     def after(self, prior: Prior, name: str, world: World, most: int, seed: int) -> tuple[Growth, Prior | None]:
         """Put a world that has ended into the reservoir.

@@ -16,8 +16,10 @@ from upstairs.inner.rule import Categorical, Gaussian
 from upstairs.learners.registry import described, unfitted
 from upstairs.online.contest import Odds
 from upstairs.online.detectors import DriftDetector
-from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor, row_of
-from upstairs.online.live import Limits, Live, begin_plain, begin_prior, restored_live, stored_live
+from upstairs.online.growth import Growth
+from upstairs.online.live import Limits, Live, begin_open, begin_prior, restored_live, stored_live
+from upstairs.online.number_rows import row_of
+from upstairs.online.open_reading import SettingsReader, knows_columns, prior_in
 from upstairs.online.reading import PriorReader
 from upstairs.prior import Prior
 
@@ -46,8 +48,10 @@ class OnlineMetaLearner(BaseEstimator):
         From ``meta.learner()`` of tasks with the same columns, and for classes with labels that all tasks share: its prior stays. Or
         ``meta`` itself, with the rows that it was learned on: the prior then grows by every world that ends (`MetaNeuralNetwork`
         with ``method="bayesian-linear"`` or one that is trained by gradients, `MetaDecisionTree`, `MetaSVM`). It is never changed
-        itself; see ``prior_``. Without a prior, every world is a forgetful mixture of its own, which learns from nothing; columns are
-        numbers, and classes are added when they come.
+        itself; see ``prior_``. Two sorts of learner know no columns: theirs are numbers, and classes are added when they come. With
+        experience (`upstairs.recommended`, ``PriorSVC(prior="tabular")``, the learners of `MetaTuner`) every world is fitted with
+        the settings that suit its rows, and a meta-learner's table of trials grows. Without a prior, every world is a forgetful mixture
+        of its own, which learns from nothing.
     hazard : float
         Probability a row that the world changes, between 0 and 1: larger is quicker and has more false alarms.
     recall : float
@@ -58,7 +62,8 @@ class OnlineMetaLearner(BaseEstimator):
     rows : int
         Newest rows that are kept of a world that has a prior.
     reservoir : int
-        Tasks that a growing prior is learned from at most, those that it was first learned on counted.
+        Tasks that a growing prior is learned from at most, those that it was first learned on counted. A table of trials that has as
+        many stays as it is.
     chunk : int
         Rows that are weighed before they are learned, at most, and rows from one world that may have begun to the next. Larger is
         faster, and slower to adapt.
@@ -66,12 +71,13 @@ class OnlineMetaLearner(BaseEstimator):
         Power of the likelihoods in the contest of worlds, in (0, 1]: smaller is slower and has fewer false alarms.
     forgetting : "auto", sequence of float or None
         How fast learners forget that follow a drift within a world: a row that is k rows old counts ``rate ** k``. For a prior whose
-        rule cannot forget in closed form: the newest ``1 / (1 - rate)`` rows count. "auto": .998, .99 and .95 where that is closed
-        form, the rates of a ForgetfulClassifier or -Regressor, and else none. None: no such learners.
+        rule cannot forget in closed form: the newest ``1 / (1 - rate)`` rows count; a prior that is a start for gradient steps makes
+        further steps down their loss, from where the learner stands. "auto": .998, .99 and .95 where that is closed form, .99 and .95
+        where steps are made, the rates of a ForgetfulClassifier or -Regressor, and else none. None: no such learners.
     meta_steps : int
         Steps over the tasks of the reservoir whenever a prior grows that is trained by gradients.
     growth : float
-        A prior grows when so many worlds have ended, as a share of the tasks in the reservoir. 0: after every world.
+        A prior grows when so many worlds have ended, as a share of the tasks in the reservoir (or table). 0: after every world.
     detectors : sequence of DriftDetector or of their methods
         Drift detectors whose alarm makes a change likely (.05 a row) in the chunk that follows; none are needed.
     random_state : int
@@ -290,13 +296,14 @@ class OnlineMetaLearner(BaseEstimator):
 
     # --- inner workings -----------------------------------------------------------------------------------------
     @property
-    def _plain(self) -> bool:
-        return isinstance(self.learner, ForgetfulClassifier | ForgetfulRegressor)
+    def _open(self) -> bool:
+        """Whether columns and labels are known when rows come."""
+        return not knows_columns(self.learner)
 
     @property
     def _knows(self) -> bool:
         """Whether anything can be predicted."""
-        return hasattr(self, "_live") or not self._plain
+        return hasattr(self, "_live") or not self._open
 
     def _fitted(self) -> Live:
         if not hasattr(self, "_live"):
@@ -307,7 +314,7 @@ class OnlineMetaLearner(BaseEstimator):
 
     def _known(self) -> Live:
         """What is known: of the prior alone, before the first row."""
-        if hasattr(self, "_live") or self._plain:
+        if hasattr(self, "_live") or self._open:
             return self._fitted()
         if not hasattr(self, "_begin"):
             self._odds()
@@ -315,9 +322,9 @@ class OnlineMetaLearner(BaseEstimator):
         return self._begin
 
     def _begun(self, X: Any, y: Any, classes: Any, limits: Limits) -> Live | None:
-        if hasattr(self, "_live") or not self._plain:
+        if hasattr(self, "_live") or not self._open:
             return self._known()
-        return begin_plain(self.learner, X, y, classes, limits)
+        return begin_open(self.learner, X, y, classes, limits)
 
     def _odds(self) -> Odds:
         if not 0.0 <= self.hazard < 1.0:
@@ -380,8 +387,10 @@ class OnlineMetaLearner(BaseEstimator):
 
     # --- storage ------------------------------------------------------------------------------------------------
     def _prior_read(self) -> Prior | None:
-        reader = None if self._plain else self._known().reader
-        return reader.template._prior_read() if isinstance(reader, PriorReader) else None
+        if self._open and not hasattr(self, "_live"):
+            return prior_in(self.learner)
+        reader = self._known().reader
+        return prior_in(reader.template) if isinstance(reader, PriorReader | SettingsReader) else None
 
     def _stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Everything, in mid-stream, as JSON values and arrays, for `upstairs.save`."""
@@ -392,5 +401,5 @@ class OnlineMetaLearner(BaseEstimator):
         """Undo `_stored`."""
         self.learner = unfitted(document["learner"], self.__dict__.pop("prior", None))
         self._live = restored_live(self.learner, document, arrays, self._limits())
-        if self._live.growth is not None:
+        if isinstance(self._live.growth, Growth):
             self.learner.seen_ = self._live.growth.seen

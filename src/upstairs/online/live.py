@@ -16,18 +16,18 @@ from sklearn.base import clone
 from upstairs.errors import TaskError
 from upstairs.inner.rule import Gaussian, Prediction
 from upstairs.learners.meta import MetaLearner
-from upstairs.learners.seen import Seen
 from upstairs.online.contest import Contest, Declared, Known, Odds, begin, border, mapped, mixed, step, under
 from upstairs.online.detectors import OF_ERRORS, DriftDetector, Watches
 from upstairs.online.following import Following, follow, start_following
+from upstairs.online.growing_experience import ExperienceGrowth
 from upstairs.online.growth import Growth
 from upstairs.online.memory import shrunk
-from upstairs.online.mixture_worlds import MixtureWorlds
-from upstairs.online.reading import PlainReader, PriorReader, Reader
+from upstairs.online.open_reading import OpenReader, SettingsReader, Windows, open_reader, restored_reader
+from upstairs.online.reading import PriorReader, Reader
 from upstairs.online.stored import contest_restored, contest_stored, following_restored, following_stored
 from upstairs.online.worlds import World
 
-__all__ = ["Limits", "Live", "begin_plain", "begin_prior", "restored_live", "stored_live"]
+__all__ = ["Limits", "Live", "begin_open", "begin_prior", "restored_live", "stored_live"]
 
 ALARM = 0.05
 """Probability a row that the world changes, in the chunk after an alarm."""
@@ -48,6 +48,11 @@ class Limits:
     seed: int
     detectors: tuple[DriftDetector, ...] = ()
 
+    @property
+    def windows(self) -> Windows:
+        """What readers need to know of it."""
+        return self.rows, self.forgetting
+
 
 @dataclass(frozen=True, slots=True)
 class Live:
@@ -61,7 +66,7 @@ class Live:
     contest: Contest
     following: Following
     changes: tuple[Declared, ...] = ()
-    growth: Growth | None = None
+    growth: Growth | ExperienceGrowth | None = None
     names: tuple[str, ...] = ()
     alarms: tuple[tuple[int, str], ...] = ()
     alarmed: int = 0
@@ -70,7 +75,7 @@ class Live:
     def with_labels(self, labels: Shaped[np.ndarray, " row"], classes: Any, limits: Limits) -> Live:
         """Labels that have not been met widen what has been learned, where there is no prior."""
         reader = self.reader
-        if not isinstance(reader, PlainReader) or reader.labels is None:
+        if not isinstance(reader, OpenReader) or reader.labels is None:
             return self
         more = [np.asarray(part) for part in (labels, classes) if part is not None and len(part)]
         return self._widened(reader, reader.labels, np.concatenate(more), limits) if more else self
@@ -133,29 +138,30 @@ class Live:
 
     def _grown(self, ended: Known, limits: Limits) -> Live:
         """Let the prior grow by a world that has ended; not for each one where there are many."""
-        reader = self.reader
-        if self.growth is None or not isinstance(reader, PriorReader):
+        reader, growth, name = self.reader, self.growth, f"world {ended.name}"
+        if isinstance(growth, Growth) and isinstance(reader, PriorReader):
+            old = reader.template._prior_read()
+            growth, prior = growth.after(old, name, ended.world, limits.reservoir, limits.seed)
+        elif isinstance(growth, ExperienceGrowth) and isinstance(reader, SettingsReader):
+            growth, prior = growth.after(reader.prior, name, ended.world, reader.labels, limits.reservoir)
+        else:
             return self
-        old, name = reader.template._prior_read(), f"world {ended.name}"
-        growth, prior = self.growth.after(old, name, ended.world, limits.reservoir, limits.seed)
         if prior is None:
             return replace(self, growth=growth)
-        template = clone(reader.template, safe=False)
-        template.prior = prior
-        reader = PriorReader.of(template, template, limits.rows, limits.forgetting)
+        reader = reader.with_prior(prior, limits.windows)
         makers = reader.followers
         again = tuple(maker.again(world) for maker, world in zip(makers, self.following.worlds, strict=True))
         following = replace(self.following, worlds=again)
         contest = under(self.contest, reader.worlds)
         return replace(self, reader=reader, contest=contest, following=following, growth=growth)
 
-    def _widened(self, reader: PlainReader, labels: np.ndarray, more: np.ndarray, limits: Limits) -> Live:
+    def _widened(self, reader: OpenReader, labels: np.ndarray, more: np.ndarray, limits: Limits) -> Live:
         if not set(more.tolist()) - set(labels.tolist()):
             return self
-        wide, places = reader.more_labels(more, limits.forgetting)
+        wide, places = reader.more_labels(more, limits.windows)
         contest = mapped(self.contest, lambda world: wide.worlds.widened(world, places))
-        found = zip(wide.followers, self.following.worlds, strict=True)
-        worlds = tuple(maker.widened(world, places) for maker, world in found if isinstance(maker, MixtureWorlds))
+        pairs = zip(wide.followers, self.following.worlds, strict=True)
+        worlds = tuple(maker.widened(world, places) for maker, world in pairs)
         return replace(self, reader=wide, contest=contest, following=replace(self.following, worlds=worlds))
 
 
@@ -170,13 +176,14 @@ def begin_prior(learner: Any, limits: Limits) -> Live:
     return Live(reader, contest, start_following(reader.followers), growth=growth, watches=watches)
 
 
-def begin_plain(learner: Any, X: Any, y: Any, classes: Any, limits: Limits) -> Live | None:
-    """Begin with the first rows of a stream that has no prior; None if they have no label."""
-    reader = PlainReader.of(learner, X, y, classes, limits.forgetting)
+def begin_open(learner: Any, X: Any, y: Any, classes: Any, limits: Limits) -> Live | None:
+    """Begin with the first rows of a stream whose learner knows no columns; None if they have no label."""
+    reader = open_reader(learner, X, y, classes, limits.windows)
     if reader.labels is not None and not len(reader.labels):
         return None
-    contest = begin(reader.worlds)
-    return Live(reader, contest, start_following(reader.followers), watches=_watches(limits, reader, contest))
+    growth = ExperienceGrowth.of(learner, limits.growth) if isinstance(learner, MetaLearner) else None
+    contest, following = begin(reader.worlds), start_following(reader.followers)
+    return Live(reader, contest, following, growth=growth, watches=_watches(limits, reader, contest))
 
 
 def _watches(limits: Limits, reader: Reader, contest: Contest) -> Watches | None:
@@ -203,39 +210,27 @@ def stored_live(live: Live) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     document |= {"alarms": [list(alarm) for alarm in live.alarms], "alarmed": live.alarmed}
     more |= {} if live.watches is None else live.watches.stored()
     if live.growth is not None:
-        seen = live.growth.seen
-        growth = live.growth
-        document["growth"] = [growth.first, growth.ended, growth.waiting, growth.chosen]
-        document["seen"] = [list(seen.names), list(seen.groups)]
-        more |= {f"seen/{name}": getattr(seen, name) for name in ("x", "y", "offsets")}
-    if isinstance(live.reader, PlainReader):
-        model, labels = live.reader.model, live.reader.labels
-        names = getattr(model, "feature_names_in_", None)
-        document["columns"] = [model.n_features_in_, None if names is None else list(names), live.reader.seed]
-        document["labels"] = None if labels is None else labels.tolist()
+        document["growth"], grown = live.growth.stored()
+        more |= {f"growth/{name}": array for name, array in grown.items()}
+    if isinstance(live.reader, OpenReader):
+        document |= live.reader.stored()
     return document, arrays | more
 
 
 def restored_live(learner: Any, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray], limits: Limits) -> Live:
     """Undo `stored_live`."""
     reader: Reader
-    growth = None
+    growth: Growth | ExperienceGrowth | None = None
+    kept = {name[7:]: array for name, array in arrays.items() if name.startswith("growth/")}
     if "columns" in document:
-        model = clone(learner)
-        model.n_features_in_, names, seed = document["columns"]
-        if names is not None:
-            model.feature_names_in_ = np.array(names, dtype=object)
-        labels = None if document["labels"] is None else np.asarray(document["labels"])
-        reader = PlainReader.with_labels(model, labels, limits.forgetting, seed)
+        reader = restored_reader(learner, document, limits.windows)
+        if "growth" in document:
+            growth = ExperienceGrowth.of(learner, limits.growth).restored(document["growth"], kept)
     else:
         grows = isinstance(learner, MetaLearner)
         reader = PriorReader.of(learner.learner() if grows else learner, learner, limits.rows, limits.forgetting)
-        if "seen" in document:
-            names, groups = (tuple(entries) for entries in document["seen"])
-            seen = Seen(arrays["seen/x"], arrays["seen/y"], arrays["seen/offsets"], names, groups)
-            first, ended, waiting, chosen = document["growth"]
-            growth = Growth.of(learner, seen, limits.meta_steps, limits.growth)
-            growth = replace(growth, first=first, ended=ended, waiting=waiting, chosen=chosen)
+        if "growth" in document:
+            growth = Growth.restored(learner, document["growth"], kept, limits.meta_steps, limits.growth)
     contest = contest_restored(document, arrays, reader.worlds)
     watches = _watches(limits, reader, contest)
     if watches is not None:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped
 
 from upstairs.inner.forgetful_mixture import ForgetfulMixture
 from upstairs.inner.rule import Params, Prediction
-from upstairs.online.worlds import World, Worlds
+from upstairs.online.worlds import OpenWorlds, World
 
 __all__ = ["MixtureWorlds"]
 
@@ -25,7 +25,7 @@ TOGETHER = 10
 
 @final
 @dataclass(frozen=True, slots=True)
-class MixtureWorlds(Worlds):
+class MixtureWorlds(OpenWorlds):
     """Worlds that know nothing at first; ``x`` and ``y`` of a world are rows that it has not learned yet.
 
     Parameters
@@ -60,7 +60,7 @@ class MixtureWorlds(Worlds):
         return self.mixture.predict(self.params, world.state, x)
 
     def widened(self, world: World, places: Shaped[np.ndarray, " way"]) -> World:
-        """Return a world for more classes: class ``k`` is now ``places[k]``; ``self`` is for the new number of classes."""
+        """Return a world for more classes."""
         return replace(world, y=places[world.y], state=self.mixture.widened(world.state, places))
 
     def stored(self, world: World) -> tuple[list[Any], dict[str, np.ndarray]]:

@@ -1,7 +1,8 @@
 """Worlds that start from a prior.
 
 Where the rule learns more rows exactly (`upstairs.inner.rule.AdaptationRule.updates`), rows are learned one chunk at a time;
-elsewhere, and with a window, a world is adapted anew from its newest rows, whenever a tenth of them are new.
+elsewhere, and with a window, a world is adapted anew from its newest rows, whenever a tenth of them are new, or makes further steps of
+the learned update rule down the loss of its newest rows, from where it stands.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from upstairs.inner.rule import Prediction, Rows
-from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_rows, predict_rows
+from upstairs.learners.adaptation import Adapted, Situation, adapt_all, more_rows, predict_rows, steps_on
 from upstairs.online.worlds import World, Worlds
 
 __all__ = ["PriorWorlds"]
@@ -37,11 +38,14 @@ class PriorWorlds(Worlds):
         Newest rows that are kept of a world.
     forgetting : float
         What a row counts after one more row; below 1 only where the rule forgets.
+    moves : bool
+        Whether each chunk is followed by steps from where a world stands, with a rule that knows such steps.
     """
 
     situation: Situation
     most_rows: int
     forgetting: float = 1.0
+    moves: bool = False
 
     def blank(self, after: World | None = None) -> World:
         """Return what the prior expects of any task."""
@@ -62,6 +66,9 @@ class PriorWorlds(Worlds):
         kept_y = np.concatenate([world.y, y])[-self.most_rows :]
         total = world.total + len(y)
         rule = self.situation.rule
+        if self.moves:
+            moved = World(kept_x, kept_y, steps_on(world.state, kept_x, kept_y), total, total)
+            return moved if self._fits(moved) >= self._fits(replace(moved, state=world.state)) else self.again(moved)
         if self.situation.updates and (rule.compact or total <= self.most_rows):
             return World(kept_x, kept_y, more_rows(world.state, x, y, self.forgetting), total, total)
         if total - world.learned <= ANEW * min(world.learned, self.most_rows):
@@ -99,6 +106,10 @@ class PriorWorlds(Worlds):
         params = situation.rule.override(situation.params, situation.settings)
         adapted = Adapted(situation.rule, params, state, rows, True, familiarity)
         return World(arrays["x"], arrays["y"], adapted, learned, total)
+
+    def _fits(self, world: World) -> float:
+        """Mean log density of the rows that are kept; minus infinity where weights have left all bounds."""
+        return float(np.nan_to_num(self.log_density(world, world.x, world.y), nan=-np.inf).mean())
 
     def _of(self, x: Float[np.ndarray, "row feature"], y: Shaped[np.ndarray, " row"], total: int) -> World:
         """Adapt to rows from scratch."""

@@ -1,4 +1,4 @@
-"""How rows and labels of a stream are read: by a prior, which knows columns and labels, or as they come."""
+"""How rows and labels of a stream are read: by a prior that knows columns and labels (`upstairs.online.open_reading`: as they come)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from sklearn.base import clone
 
 from upstairs.errors import PriorMismatchError, TaskError
 from upstairs.inner.rule import Gaussian
 from upstairs.learners.base import PriorEstimator
 from upstairs.online.following import forgetful_worlds
-from upstairs.online.forgetful import ForgetfulClassifier, ForgetfulRegressor, row_of
-from upstairs.online.mixture_worlds import MixtureWorlds
 from upstairs.online.prior_worlds import PriorWorlds
 from upstairs.online.worlds import Worlds
+from upstairs.prior import Prior
 from upstairs.tasks.encoder import Encoder
 from upstairs.tasks.table import Table, is_frame
 
-__all__ = ["PlainReader", "PriorReader", "Reader"]
+__all__ = ["PriorReader", "Reader"]
 
 
 class Reader(abc.ABC):
@@ -101,10 +100,10 @@ class PriorReader(Reader):
                 f"but is {learner!r}."
             )
         settings = estimator._prior_read().settings
-        if "experience" in settings or settings.get("labels") == "own":
+        if settings.get("labels") == "own":
             raise PriorMismatchError(
-                "learner needs a prior on columns, and labels that all tasks share, so that a world can be told before its rows "
-                "are seen; learn one on tasks with the same columns."
+                "learner needs labels that all tasks share, so that a world can be told before its rows are seen; learn its prior "
+                "on tasks with the same labels."
             )
         situation = estimator._situation_of_prior()
         followers = forgetful_worlds(situation, rows, forgetting)
@@ -114,6 +113,12 @@ class PriorReader(Reader):
         assert situation.encoder is not None
         estimator.n_features_in_ = len(situation.encoder.columns)
         return cls(estimator, PriorWorlds(situation, rows), followers)
+
+    def with_prior(self, prior: Prior, windows: tuple[int, Any]) -> PriorReader:
+        """Return a reader for a prior on the same columns; ``windows`` are rows kept of a world, and how followers forget."""
+        template = clone(self.template, safe=False)
+        template.prior = prior
+        return self.of(template, template, *windows)
 
     @property
     def columns(self) -> int:
@@ -183,98 +188,3 @@ class PriorReader(Reader):
         encoder = self.worlds.situation.encoder
         assert encoder is not None
         return encoder
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class PlainReader(Reader):
-    """Reads numbers as they come; worlds are forgetful mixtures, and labels are added when they come.
-
-    Worlds forget nothing; one follower is the whole mixture, with all rates of the model.
-
-    Parameters
-    ----------
-    model : ForgetfulClassifier or ForgetfulRegressor
-        Its settings, and the columns that it has seen.
-    worlds, followers
-    labels : array, optional
-    seed : int
-        Of what mixtures draw.
-    """
-
-    model: ForgetfulClassifier | ForgetfulRegressor
-    worlds: MixtureWorlds
-    followers: tuple[Worlds, ...]
-    labels: np.ndarray | None
-    seed: int
-
-    @classmethod
-    def of(cls, learner: Any, X: Any, y: Any, classes: Any, forgetting: Any) -> PlainReader:
-        """Read a stream from its first rows on."""
-        model = clone(learner)
-        model._columns(X, reset=True)
-        labels = None
-        if isinstance(model, ForgetfulClassifier):
-            known = [value for value in np.asarray(y).tolist() if value is not None and value == value]
-            announced = [] if classes is None else np.asarray(classes).tolist()
-            labels = np.unique(np.array(known + announced)) if known or announced else np.empty(0)
-        return cls.with_labels(model, labels, forgetting, model._seed())
-
-    @classmethod
-    def with_labels(cls, model: Any, labels: np.ndarray | None, forgetting: Any, seed: int) -> PlainReader:
-        """Read for some labels; ``seed`` draws what mixtures draw."""
-        outputs = 0 if labels is None else len(labels)
-        rates = model.forgetting if forgetting == "auto" else forgetting
-        whole = model._mixture(outputs, rates or (1.0,))
-        params = whole.params(model.n_features_in_, seed)
-        still = model._mixture(outputs, (1.0,))
-        worlds = MixtureWorlds(still, {**params, "forgetting": np.ones(1)})
-        return cls(model, worlds, (MixtureWorlds(whole, params),) if rates else (), labels, seed)
-
-    def more_labels(self, labels: np.ndarray, forgetting: Any) -> tuple[PlainReader, Int[np.ndarray, " way"]]:
-        """Return a reader for more labels, and the places in which the old ones are now."""
-        assert self.labels is not None
-        wanted = np.unique(np.concatenate([self.labels, labels]))
-        return self.with_labels(self.model, wanted, forgetting, self.seed), np.searchsorted(wanted, self.labels)
-
-    @property
-    def columns(self) -> int:
-        """Columns of the first rows."""
-        return int(self.model.n_features_in_)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names in the first rows."""
-        return tuple(getattr(self.model, "feature_names_in_", ()))
-
-    @property
-    def classes(self) -> np.ndarray | None:
-        """Labels that have come, or were announced."""
-        return self.labels
-
-    def encoded(self, X: Any) -> Float[np.ndarray, "row feature"]:
-        """Return rows as they are."""
-        return self.model._columns(X, reset=False) if len(X) else np.empty((0, self.columns))
-
-    def labelled(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "labelled feature"], Shaped[np.ndarray, " labelled"]]:
-        """Return rows that have a label, and their labels."""
-        if not len(X):
-            return np.empty((0, self.columns)), np.empty(0)
-        return self.model._labelled(X, y, reset=False)
-
-    def codes(self, y: Shaped[np.ndarray, " row"]) -> Shaped[np.ndarray, " row"]:
-        """Number labels; targets stay as they are."""
-        return (
-            np.asarray(y, dtype=np.float64) if self.labels is None else np.searchsorted(self.labels, y).astype(np.int64)
-        )
-
-    def moments(self, said: Gaussian) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
-        """Return means and standard deviations."""
-        return said.mean[0], np.sqrt(said.variance[0])
-
-    def row(
-        self, x: Mapping[str, Any], names: tuple[str, ...]
-    ) -> tuple[Float[np.ndarray, "one feature"], tuple[str, ...]]:
-        """Encode a row by the names of the first one; a missing key is a missing cell."""
-        names = self.names or names or tuple(x)
-        return row_of(x, names), names

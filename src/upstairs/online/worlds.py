@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 
 from upstairs.inner.rule import Prediction, log_density
 
-__all__ = ["World", "Worlds"]
+__all__ = ["OpenWorlds", "World", "Worlds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +79,13 @@ class Worlds(abc.ABC):
     @abc.abstractmethod
     def restored(self, entry: list[Any], arrays: Mapping[str, np.ndarray]) -> World:
         """Undo `stored`."""
+
+
+class OpenWorlds(Worlds):
+    """Worlds whose classes are known when they come."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def widened(self, world: World, places: Shaped[np.ndarray, " way"]) -> World:
+        """Return a world for more classes: class ``k`` is now ``places[k]``; ``self`` is for the new number of classes."""
