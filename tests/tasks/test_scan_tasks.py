@@ -18,7 +18,7 @@ from upstairs.errors import StorageError, TaskError
 from upstairs.tasks import scan_sources, scan_tasks, spill
 from upstairs.tasks.readers_files import read_table
 
-ROWS, TASKS = 6000, 300
+ROWS, TASKS = 2400, 120
 
 
 @pytest.fixture(params=["at once", "one round", "several rounds"])
@@ -26,11 +26,11 @@ def size(request, monkeypatch):
     """How often rows are dealt."""
     if request.param != "at once":
         rounds = request.param == "several rounds"
-        monkeypatch.setattr(spill, "PART_BYTES", 2_000 if rounds else 50_000)
-        monkeypatch.setattr(spill, "CHUNK_BYTES", 20_000)
+        monkeypatch.setattr(spill, "PART_BYTES", 1_000 if rounds else 20_000)
+        monkeypatch.setattr(spill, "CHUNK_BYTES", 8_000)
         monkeypatch.setattr(spill, "FILES", 4 if rounds else 16)
-        monkeypatch.setattr(scan_sources, "BLOCK_ROWS", 700)
-        monkeypatch.setattr(scan_sources, "BLOCK_BYTES", 30_000)
+        monkeypatch.setattr(scan_sources, "BLOCK_ROWS", 280)
+        monkeypatch.setattr(scan_sources, "BLOCK_BYTES", 12_000)
     return request.param
 
 
@@ -45,8 +45,8 @@ def spot(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(spill, "PART_BYTES", 5_000)
-    monkeypatch.setattr(spill, "CHUNK_BYTES", 20_000)
+    monkeypatch.setattr(spill, "PART_BYTES", 2_000)
+    monkeypatch.setattr(spill, "CHUNK_BYTES", 8_000)
 
 
 def events(seed=0, rows=ROWS):
@@ -103,7 +103,7 @@ ARGUMENTS = {
 def test_tasks_are_those_of_from_frame(name, size, spot, tmp_path):
     frame, arguments = events(), {"task": "shop", **ARGUMENTS[name]}
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    pq.write_table(table, tmp_path / "events.parquet", row_group_size=1000)
+    pq.write_table(table, tmp_path / "events.parquet", row_group_size=400)
     scan = scan_tasks(tmp_path / "events.parquet", **arguments, temporary=spot)
     tasks = up.TaskSet.from_frame(table, **arguments)
     same(scan, tasks)
@@ -112,14 +112,14 @@ def test_tasks_are_those_of_from_frame(name, size, spot, tmp_path):
 
 
 def as_parquet(table, folder):
-    pq.write_table(table, folder / "events.parquet", row_group_size=900)
+    pq.write_table(table, folder / "events.parquet", row_group_size=360)
     return str(folder / "events.parquet")
 
 
 def as_folder(table, folder):
     (folder / "deep").mkdir()
     for number in range(12):
-        part = table.slice(number * 500, 500)
+        part = table.slice(number * 200, 200)
         where = folder / ("deep" if number > 9 else "") / f"part-{number}.parquet"
         if number % 2:  # whole numbers in one file, others in the next; columns in another order
             part = part.set_column(part.schema.get_field_index("code"), "code", part["code"].cast(pa.float64()))
@@ -182,7 +182,7 @@ def test_categories_of_polars_and_pandas(small, spot):
 @pytest.mark.parametrize("column", ["shop", "number", "float", "date"])
 def test_names_of_any_type(column, small, spot):
     frame = events().assign(number=lambda f: f["shop"].astype(int))
-    frame["float"] = frame["number"] - 150.0
+    frame["float"] = frame["number"] - 60.0
     frame["date"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["number"], unit="D")
     frame = frame[[column, "area", "revenue"]]
     tasks = up.TaskSet.from_frame(pa.Table.from_pandas(frame), task=column, target="revenue")
@@ -219,13 +219,13 @@ def test_stray_text_is_looked_for_in_the_whole_column(small, spot):
     frame["odd"] = np.where(np.arange(ROWS) % 10 < 8, "5", "A")  # a fifth: categories, though not in every part
     arguments = {"task": "shop", "target": "revenue", "drop": ["chain"]}
     same(scan_tasks(frame, **arguments, temporary=spot), up.TaskSet.from_frame(frame, **arguments))
-    frame["odd"] = np.where(np.arange(ROWS) == 4000, "A", "5")
-    shop = frame["shop"][4000]
-    where = f"column 'odd' holds numbers but for 1 of 6000 cells \\(first: 'A' in row 4000, counted from 0, of task '{shop}'"
+    frame["odd"] = np.where(np.arange(ROWS) == 1600, "A", "5")
+    shop = frame["shop"][1600]
+    where = f"column 'odd' holds numbers but for 1 of 2400 cells \\(first: 'A' in row 1600, counted from 0, of task '{shop}'"
     with pytest.raises(TaskError, match=where):
         list(scan_tasks(frame, **arguments, temporary=spot))
     frame["odd"] = np.where(np.arange(ROWS) % 300 == 1, None, frame["odd"])
-    with pytest.raises(TaskError, match="target 'odd' holds numbers but for 1 of 5980 cells"):
+    with pytest.raises(TaskError, match="target 'odd' holds numbers but for 1 of 2392 cells"):
         list(scan_tasks(frame, task="shop", target="odd", temporary=spot))
 
 
@@ -360,7 +360,7 @@ def test_files_of_parts_are_removed_as_they_are_read(small, spot):
     scan = scan_tasks(events(), task="shop", target="revenue", temporary=spot)
     next(scan)
     before = sum(file.stat().st_size for file in spot.rglob("*.arrow"))
-    for _ in range(250):
+    for _ in range(100):
         next(scan)
     assert sum(file.stat().st_size for file in spot.rglob("*.arrow")) < before / 2
     scan.close()
