@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pathlib
@@ -25,6 +26,12 @@ from upstairs.tasks import Task
 
 def lines(path: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()[1:]]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A tuner of four tasks, to be copied."""
+    return up.MetaTuner("ridge", [{"alpha": 0.1}, {"alpha": 10.0}], cv=2).meta_fit(tasks(4))
 
 
 def test_a_second_call_makes_no_trial_again(tmp_path):
@@ -123,8 +130,8 @@ def test_both_cores_are_kept_busy():
     assert any(seconds(1) > 1.7 * seconds(2) for _ in range(4))
 
 
-def test_the_same_data_under_another_name(tmp_path):
-    known = up.MetaTuner("ridge", [{"alpha": 0.1}, {"alpha": 10.0}], cv=2).meta_fit(tasks(4))
+def test_the_same_data_under_another_name(fitted):
+    known = copy.copy(fitted)
     twice = [*tasks(3), Task(tasks(1)[0].X[::-1], tasks(1)[0].y[::-1], "renamed")]
     with pytest.raises(up.TaskError, match=r"'s0-0' .* holds the same data as task 'renamed'"):
         up.MetaTuner("ridge").meta_fit(twice)
@@ -137,8 +144,8 @@ def test_the_same_data_under_another_name(tmp_path):
     assert smaller.experience_.names == ("s0-0", "s0-1", "s0-2", "s0-3", "s1-1")
 
 
-def test_a_loaded_tuner_goes_on(tmp_path):
-    tuner = up.MetaTuner("ridge", [{"alpha": 0.1}, {"alpha": 10.0}], cv=2).meta_fit(tasks(4))
+def test_a_loaded_tuner_goes_on(fitted, tmp_path):
+    tuner = fitted
     up.save(tuner, tmp_path / "prior", resume=True)
     again = up.load(tmp_path / "prior")
     assert again.prior_.hash == tuner.prior_.hash
@@ -184,8 +191,8 @@ def test_wrong_arguments_are_named(tuner, said):
         tuner.meta_fit(tasks(3))
 
 
-def test_recommending_takes_milliseconds():
-    tuner = up.MetaTuner("ridge", [{"alpha": 0.1}, {"alpha": 10.0}], cv=2).meta_fit(tasks(6))
+def test_recommending_takes_milliseconds(fitted):
+    tuner = fitted
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(10_000, 50)), rng.normal(size=10_000)
     frame = pd.DataFrame(X, columns=[f"c{n}" for n in range(50)])
