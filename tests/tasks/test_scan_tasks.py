@@ -26,7 +26,7 @@ def size(request, monkeypatch):
     """How often rows are dealt."""
     if request.param != "at once":
         rounds = request.param == "several rounds"
-        monkeypatch.setattr(spill, "PART_BYTES", 1_000 if rounds else 20_000)
+        monkeypatch.setattr(spill, "PART_BYTES", 2_000 if rounds else 20_000)
         monkeypatch.setattr(spill, "CHUNK_BYTES", 8_000)
         monkeypatch.setattr(spill, "FILES", 4 if rounds else 16)
         monkeypatch.setattr(scan_sources, "BLOCK_ROWS", 280)
