@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
 __all__ = ["left_out", "slope_of"]
 
@@ -61,21 +61,24 @@ def left_out(
     span = np.empty(len(coef))
     for start in range(0, len(coef), _BLOCK):
         part = np.arange(start, min(start + _BLOCK, len(coef)))
-        inverse = _inverse(kernel[np.ix_(part, part)] + np.diag(ridge[part]), 1e-10 * usual)
-        along = inverse.sum(axis=1)  # the intercept borders the system
-        own = np.diagonal(inverse) - along**2 / max(float(along.sum()), 1e-300)
+        diagonal, along = _inverse(kernel[np.ix_(part, part)], ridge[part], 1e-10 * usual)
+        own = diagonal - along**2 / max(float(along.sum()), 1e-300)  # the intercept borders the system
         span[part] = np.maximum(1.0 / np.maximum(own, 1e-300) - ridge[part], 0.0)
     return decision - coef * span
 
 
-def _inverse(matrix: Float[np.ndarray, "row row"], jitter: float) -> Float[np.ndarray, "row row"]:
-    """Invert a symmetric matrix that is positive but for rounding."""
+def _inverse(
+    matrix: Float[np.ndarray, "row row"], ridge: Float[np.ndarray, " row"], jitter: float
+) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
+    """Diagonal and row sums of the inverse of a symmetric matrix with a ridge, which is positive but for rounding."""
+    place = np.diag_indices(len(matrix))
+    own = matrix[place] + ridge
     while True:
-        ready = matrix + jitter * np.eye(len(matrix))
-        root, failed = dpotrf(ready, lower=1)
+        matrix[place] = own + jitter
+        root, failed = dpotrf(matrix, lower=1)
         if not failed:
-            lower = np.tril(dpotri(root, lower=1)[0])
-            return lower + np.tril(lower, -1).T
+            sums = dpotrs(root, np.ones(len(matrix)), lower=1)[0]
+            return np.diagonal(dpotri(root, lower=1)[0]), sums
         jitter *= 10.0
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.special import expit
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC, SVR
 
@@ -323,7 +324,7 @@ def _libsvm(params: Params, x: Any) -> dict[str, Any]:
 
 def _quietly(model: Any, x: Any, y: np.ndarray, weight: np.ndarray) -> None:
     """Fit; libsvm's own warning becomes one that says what to do."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, y, sample_weight=None if (weight == 1.0).all() else weight)
     if model.max_iter in np.atleast_1d(model.n_iter_):

@@ -51,8 +51,7 @@ def middle_distance(x: Float[np.ndarray, "row feature"]) -> float:
         order = np.lexsort([x @ np.cos(np.arange(x.shape[1])), size])
         x = x[order[np.linspace(0, len(x) - 1, _LOOKED_AT).round().astype(np.int64)]]
         size = _squares(x)
-    apart = size[:, None] + size - 2.0 * x @ x.T
-    np.fill_diagonal(apart, 0.0)
+    apart = (size[:, None] + size - 2.0 * x @ x.T)[np.tri(len(x), k=-1, dtype=bool)]
     apart = apart[apart > 1e-9 * max(float(size.max(initial=0.0)), 1e-300)]
     return float(np.median(apart)) if len(apart) else 1.0
 

@@ -159,6 +159,7 @@ class ExperiencedEstimator(PriorEstimator, abc.ABC):
             guard=self.guard,
             seed=self.random_state,
             allowed=lambda settings: self._agrees(settings, given),
+            most=1,
         )
         told = Adapted(self._rule(), {}, {}, len(y), advice.used_prior, advice.familiarity, advice.reason)
         self.trials_ = advice.trials

@@ -182,7 +182,7 @@ class Forest(Likeness):
             goes_left = x[learned["feature"][node]] <= learned["threshold"][node]
             node = np.where(inner, np.where(goes_left, left, learned["right"][node]), node)
         together = learned["leaf"] == node[None, :]
-        return (together / np.maximum(together.sum(axis=0), 1)).mean(axis=1)
+        return together @ (1.0 / np.maximum(np.count_nonzero(together, axis=0), 1)) / len(node)
 
     @property
     def meaning(self) -> str:

@@ -157,6 +157,8 @@ class Recommender:
             so_far = losses[:, list(tried)].min(axis=1)
             return left[greedy(losses[:, left], size, weights=weights, so_far=so_far)].tolist()
         first = 0 if self.form == "default" else int(np.argmin(weights @ losses))
+        if size == 1:
+            return [first]
         rest = np.setdiff1d(left, [first])
         more = greedy(losses[:, rest], size - 1, weights=np.maximum(weights, 0.0), so_far=losses[:, first])
         return [first, *rest[more].tolist()]
