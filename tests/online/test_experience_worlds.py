@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import upstairs as up
@@ -131,6 +132,14 @@ def test_experience_grows_by_worlds_that_end(tuner, tmp_path):
         again.partial_fit(task.X, task.y, world=1 + number)
     assert again.prior_.hash == whole.prior_.hash
     np.testing.assert_array_equal(again.predict_proba(tasks[0].X), whole.predict_proba(tasks[0].X))
+    second = clone(tuner)
+    second.prior_ = whole.prior_
+    later = OnlineMetaLearner(second, growth=1.0)
+    for number, task in enumerate(tasks[:2]):
+        later.partial_fit(task.X, task.y, world=1 + number)
+    assert [task.name for task in later._live.growth.waiting] == ["world 1, end 2"], (
+        "another stream took the first name"
+    )
     full = OnlineMetaLearner(tuner, growth=0.0, reservoir=known)
     for number, task in enumerate(tasks[:2]):
         full.partial_fit(task.X, task.y, world=1 + number)

@@ -98,12 +98,10 @@ class FittedWorlds(OpenWorlds):
         """Predict rows; the task axis has length one."""
         state = world.state
         if self.classes:
-            usual = self._usual(world)
-            return Categorical(
-                (usual + state.trust * (self._probability(state, x) - usual))[None]
-                if state.estimator is not None
-                else np.broadcast_to(usual, (1, len(x), self.classes)).copy()
-            )
+            found = np.broadcast_to(self._usual(world), (len(x), self.classes))
+            if state.estimator is not None:
+                found = found + state.trust * (self._probability(state, x) - found)
+            return Categorical(found[None].copy())
         mean, variance = self._level(world)
         if np.isnan(mean):
             mean, variance = 0.0, 1.0

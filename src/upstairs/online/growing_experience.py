@@ -7,6 +7,7 @@ table once for each time, in one group. A table that is full stays as it is.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,22 +70,31 @@ class ExperienceGrowth:
         growth
         prior
             The new one; None while too few worlds wait.
+
+        Warns
+        -----
+        UserWarning
+            If no setting at all can be fitted to one of those that wait; the stream goes on without them.
         """
         meta: Any = clone(self.meta)
         meta.prior_ = prior
-        known = len(meta.experience_)
-        if not _tells(world, labels) or known >= most:
+        known = meta.experience_.names
+        if not _tells(world, labels) or len(known) >= most:
             return self, None
-        y, ended = world.y if labels is None else labels[world.y], self.ended + 1
+        ended = self.ended + 1
+        while f"{name}, end {ended}" in known:  # of an earlier stream
+            ended += 1
+        y = world.y if labels is None else labels[world.y]
         task = Task(world.x, y, name=f"{name}, end {ended}", kind=prior.settings["kind"], group=name)
-        growth = replace(self, waiting=(*self.waiting, task), ended=ended)
-        if len(growth.waiting) < self.share * known:
-            return growth, None
+        waiting = (*(entry for entry in self.waiting if entry.group != name), task)
+        if len(waiting) < self.share * len(known):
+            return replace(self, waiting=waiting, ended=ended), None
+        grown = replace(self, waiting=(), ended=ended)
         try:
-            new = meta.meta_partial_fit(TaskSet(list(growth.waiting))).prior_
-        except TaskError:  # no setting at all can be fitted to one of them: the stream goes on without them
-            new = None
-        return replace(growth, waiting=()), new
+            return grown, meta.meta_partial_fit(TaskSet(list(waiting))).prior_
+        except TaskError as error:
+            warnings.warn(f"{len(waiting)} worlds do not join the table of trials: {error}", stacklevel=2)
+            return grown, None
 
     def stored(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Write what waits, as JSON values and arrays."""
