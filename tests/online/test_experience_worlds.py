@@ -8,9 +8,10 @@ from sklearn.exceptions import NotFittedError
 
 import upstairs as up
 from upstairs.online.drift import recurring
-from upstairs.online.fitted_worlds import FittedWorlds
+from upstairs.online.fitted_worlds import Fitted, FittedWorlds
 from upstairs.online.learner import OnlineMetaLearner
 from upstairs.online.stream import prequential
+from upstairs.online.worlds import World
 
 RULES = up.tasks.synthetic.HiddenRule()
 STREAM = recurring(RULES, worlds=2, stretches=3, length=120, random_state=3)
@@ -112,6 +113,28 @@ def test_what_cannot_be_fitted_is_predicted_by_what_is_usual():
     assert np.isfinite(numbers.log_density(constant, x, np.full(8, 7.0))).all()
     after = numbers.blank(constant)
     np.testing.assert_allclose(numbers.predict(after, x).mean, 7.0)
+
+
+class Sure:
+    """Says that every row is of class 0."""
+
+    classes_ = np.array([0, 1])
+
+    def predict_proba(self, x):
+        return np.tile([1.0, 0.0], (len(x), 1))
+
+
+def test_what_an_estimator_rules_out_may_happen():
+    """Trust never becomes one, however often the estimator was right, nor zero."""
+    worlds = FittedWorlds(None, columns=1, classes=2, most_rows=10**6)
+    x, y = np.zeros((3000, 1)), np.zeros(3000, dtype=np.int64)
+    world = World(x[:0], y[:0], Fitted(Sure()), 10**9, 10**9)
+    world = worlds.learn(world, x, y)
+    assert 0.99 < world.state.trust < 1.0
+    world = worlds.learn(world, x[:1], y[:1] + 1)
+    assert np.isfinite(worlds.log_density(world, x[:1], y[:1] + 1)).all()
+    never = worlds.learn(world, x, y + 1).state.trust
+    assert 0.0 < never < 0.01
 
 
 def test_experience_grows_by_worlds_that_end(tuner, tmp_path):

@@ -35,6 +35,8 @@ REMEMBERED = 60
 """Newest rows, about, whose predictions say how far an estimator is trusted."""
 NOTHING = (float("nan"), float("nan"))
 LEAST_VARIANCE = 1e-9
+TRUSTED = (0.001, 0.999)
+"""Least and most trust in classes: what an estimator rules out may happen, and one that was always wrong may be right."""
 
 
 @final
@@ -107,9 +109,8 @@ class FittedWorlds(OpenWorlds):
             mean, variance = 0.0, 1.0
         said = np.full(len(x), mean) if state.estimator is None else np.asarray(state.estimator.predict(x), np.float64)
         spread = variance if state.estimator is None or np.isnan(state.trust) else state.trust * _unsure(state.told)
-        return Gaussian(
-            said[None], np.full((1, len(x)), spread + LEAST_VARIANCE * (variance + np.square(mean)) + 1e-300)
-        )
+        least = LEAST_VARIANCE * (variance + mean**2 + 1e-18)  # of a constant target too
+        return Gaussian(said[None], np.full((1, len(x)), spread + least))
 
     def again(self, world: World) -> World:
         """Fit anew to the rows that are kept."""
@@ -165,7 +166,7 @@ class FittedWorlds(OpenWorlds):
         usual = self._usual(world)[y]
         for told, (own, other) in enumerate(zip(said.tolist(), usual.tolist(), strict=True), start=state.told):
             right = trust * own / (trust * own + (1.0 - trust) * other)
-            trust += (right - trust) * _rate(told)
+            trust = min(max(trust + (right - trust) * _rate(told), TRUSTED[0]), TRUSTED[1])
         return replace(state, trust=trust, told=state.told + len(y))
 
     def _probability(self, state: Fitted, x: Float[np.ndarray, "row feature"]) -> Float[np.ndarray, "row way"]:
@@ -192,9 +193,8 @@ class FittedWorlds(OpenWorlds):
         own, spread = float(world.y.mean()), float(world.y.var())
         if np.isnan(mean):
             return own, spread
-        return (rows * own + mean) / (rows + 1), (rows * (spread + (own - mean) ** 2 / (rows + 1)) + variance) / (
-            rows + 1
-        )
+        both = rows * spread + variance + (own - mean) ** 2 * rows / (rows + 1)
+        return (rows * own + mean) / (rows + 1), both / (rows + 1)
 
 
 def _rate(told: int) -> float:
