@@ -10,7 +10,7 @@ from upstairs.inner.gaussian import BayesianLinear
 from upstairs.inner.gradient import Maml
 from upstairs.inner.ridge import RidgeHead
 from upstairs.inner.traced import Spec, Traced
-from upstairs.learners.adaptation import adapt_all, steps_on
+from upstairs.learners.adaptation import Situation, adapt_all, steps_on
 from upstairs.nets import NetSpec
 from upstairs.online.drift import incremental
 from upstairs.online.following import forgetful_worlds
@@ -78,4 +78,7 @@ def test_a_rule_that_starts_from_rows_does_not_move():
     assert ridge.onward({}, {}) is None
     assert not BayesianLinear().moves
     assert Traced(Maml(NetSpec("mlp", (3,), (4,), 1)), Spec((3,))).moves
+    images = Traced(Maml(NetSpec("conv4", (28, 28, 1), (4,), 2), 2), Spec((28, 28, 1), 2))
+    assert images.moves
+    assert forgetful_worlds(Situation(images, BayesianLinear(), {}, None, 2), 100, "auto") == ()
     assert not Traced(Maml(NetSpec("mlp", (3,), (4,), 2), 2), Spec((3,), 2), own=True).moves

@@ -101,12 +101,13 @@ def forgetful_worlds(situation: Situation, most_rows: int, forgetting: Any) -> t
     situation, most_rows
         The prior, read, and how many rows are kept of a world.
     forgetting : "auto", sequence of float or None
-        Rates; "auto": `RATES` in closed form, `MOVING` where steps are made, and none elsewhere.
+        Rates; "auto": `RATES` in closed form, `MOVING` where steps are made (but not of networks for images), and none elsewhere.
     """
     logistic = type(situation.rule) is BayesianLogistic and situation.ways == 2
     rates = forgetting or ()
     if forgetting == "auto":
-        rates = RATES if logistic or situation.rule.fades else MOVING if situation.rule.moves else ()
+        light = situation.rule.moves and not situation.rule.one_by_one
+        rates = RATES if logistic or situation.rule.fades else MOVING if light else ()
     if logistic:
         assert situation.encoder is not None
         assert situation.params is not None

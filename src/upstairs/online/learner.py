@@ -70,10 +70,11 @@ class OnlineMetaLearner(BaseEstimator):
     temper : float
         Power of the likelihoods in the contest of worlds, in (0, 1]: smaller is slower and has fewer false alarms.
     forgetting : "auto", sequence of float or None
-        How fast learners forget that follow a drift within a world: a row that is k rows old counts ``rate ** k``. For a prior whose
-        rule cannot forget in closed form: the newest ``1 / (1 - rate)`` rows count; a prior that is a start for gradient steps makes
-        further steps down their loss, from where the learner stands. "auto": .998, .99 and .95 where that is closed form, .99 and .95
-        where steps are made, the rates of a ForgetfulClassifier or -Regressor, and else none. None: no such learners.
+        How fast learners forget that follow a drift within a world: a row that is k rows old counts ``rate ** k``. For a prior
+        whose rule cannot forget in closed form: the newest ``1 / (1 - rate)`` rows count; a prior that is a start for gradient
+        steps makes further steps down their loss, from where the learner stands. "auto": .998, .99 and .95 where that is closed
+        form, .99 and .95 where steps are made (not of networks for images), the rates of a ForgetfulClassifier or -Regressor, and
+        else none. None: no such learners.
     meta_steps : int
         Steps over the tasks of the reservoir whenever a prior grows that is trained by gradients.
     growth : float
