@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 __all__ = ["left_out", "slope_of"]
 
@@ -56,29 +56,29 @@ def left_out(
     array([-1.,  1.])
     """
     usual = max(float(np.trace(kernel)) / max(len(kernel), 1), 1e-300)
-    kernel = kernel + usual  # coefficients sum to zero: a constant changes nothing, and the matrix can be inverted
     ridge = np.where(np.abs(coef) < bound * (1.0 - 1e-6), 0.0, HELD / bound)
     span = np.empty(len(coef))
     for start in range(0, len(coef), _BLOCK):
-        part = np.arange(start, min(start + _BLOCK, len(coef)))
-        diagonal, along = _inverse(kernel[np.ix_(part, part)], ridge[part], 1e-10 * usual)
-        own = diagonal - along**2 / max(float(along.sum()), 1e-300)  # the intercept borders the system
+        part = slice(start, start + _BLOCK)
+        # coefficients sum to zero: a constant changes nothing, and the matrix can be inverted
+        root = _inverse_root(kernel[part, part] + usual, ridge[part], 1e-10 * usual)
+        along = root.sum(axis=1) @ root  # sums of the inverse's rows: the intercept borders the system
+        own = np.square(root).sum(axis=0) - along**2 / max(float(along.sum()), 1e-300)
         span[part] = np.maximum(1.0 / np.maximum(own, 1e-300) - ridge[part], 0.0)
     return decision - coef * span
 
 
-def _inverse(
+def _inverse_root(
     matrix: Float[np.ndarray, "row row"], ridge: Float[np.ndarray, " row"], jitter: float
-) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
-    """Diagonal and row sums of the inverse of a symmetric matrix with a ridge, which is positive but for rounding."""
-    place = np.diag_indices(len(matrix))
-    own = matrix[place] + ridge
+) -> Float[np.ndarray, "row row"]:
+    """Return ``R`` with ``R' R`` the inverse of a symmetric matrix, positive but for rounding, and a ridge (both used up)."""
+    diagonal = matrix.diagonal() + ridge
     while True:
-        matrix[place] = own + jitter
-        root, failed = dpotrf(matrix, lower=1)
+        np.fill_diagonal(matrix, diagonal + jitter)
+        root, failed = dpotrf(matrix.T, lower=1)
         if not failed:
-            sums = dpotrs(root, np.ones(len(matrix)), lower=1)[0]
-            return np.diagonal(dpotri(root, lower=1)[0]), sums
+            found: np.ndarray = dtrtri(root, lower=1, overwrite_c=1)[0]
+            return found
         jitter *= 10.0
 
 
@@ -107,7 +107,8 @@ def slope_of(
     >>> round(slope_of(np.zeros(0), np.zeros(0), np.zeros(0), 0.5, 1.0), 2)
     1.65
     """
-    line = np.logaddexp(0.0, -(np.exp(_SLOPES)[:, None] * margin + shift)) @ weight
+    odds = np.exp(_SLOPES)[:, None] * margin + shift
+    line = (np.maximum(-odds, 0.0) + np.log1p(np.exp(-np.abs(odds)))) @ weight  # a quarter of the time of logaddexp
     value = line + 0.5 * ((_SLOPES - mean) / spread) ** 2
     best = int(np.clip(np.argmin(value), 1, len(_SLOPES) - 2))
     before, at, after = value[best - 1 : best + 2]

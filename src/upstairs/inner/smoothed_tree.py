@@ -12,6 +12,7 @@ from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+from sklearn import config_context
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from upstairs.inner.class_costs import override_costs, with_costs
@@ -232,7 +233,8 @@ def _grown(
     x, y, weight = x[order], y[order], None if weight is None else weight[order]
     grower = (DecisionTreeClassifier if classification else DecisionTreeRegressor)(**_arguments(params, kind))
     x = np.clip(x, -_LARGEST, _LARGEST).astype(np.float32)
-    tree = grower.fit(x, y, sample_weight=weight).tree_
+    with config_context(skip_parameter_validation=True):
+        tree = grower.fit(x, y, sample_weight=weight, check_input=False).tree_
     found = {
         "feature": np.maximum(tree.feature, -1),
         "threshold": np.where(tree.children_left < 0, 0.0, tree.threshold),

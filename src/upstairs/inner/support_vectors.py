@@ -324,7 +324,8 @@ def _libsvm(params: Params, x: Any) -> dict[str, Any]:
 
 def _quietly(model: Any, x: Any, y: np.ndarray, weight: np.ndarray) -> None:
     """Fit; libsvm's own warning becomes one that says what to do."""
-    with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
+    checked = config_context(assume_finite=True, skip_parameter_validation=True)
+    with checked, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, y, sample_weight=None if (weight == 1.0).all() else weight)
     if model.max_iter in np.atleast_1d(model.n_iter_):

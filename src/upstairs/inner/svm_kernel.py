@@ -35,7 +35,12 @@ def kernel_between(params: Mapping[str, np.ndarray], a: Any, b: Any) -> Float[np
     gamma = float(params["gamma"])
     if name == "poly":
         return (gamma * product + float(params["coef0"])) ** int(params["degree"])
-    return np.exp(-gamma * np.maximum(_squares(a)[:, None] + _squares(b) - 2.0 * product, 0.0))
+    apart = _squares(a)[:, None] + _squares(b)
+    product *= 2.0
+    apart -= product
+    np.maximum(apart, 0.0, out=apart)
+    apart *= -gamma
+    return np.exp(apart, out=apart)
 
 
 def middle_distance(x: Float[np.ndarray, "row feature"]) -> float:
@@ -51,7 +56,7 @@ def middle_distance(x: Float[np.ndarray, "row feature"]) -> float:
         order = np.lexsort([x @ np.cos(np.arange(x.shape[1])), size])
         x = x[order[np.linspace(0, len(x) - 1, _LOOKED_AT).round().astype(np.int64)]]
         size = _squares(x)
-    apart = (size[:, None] + size - 2.0 * x @ x.T)[np.tri(len(x), k=-1, dtype=bool)]
+    apart = (size[:, None] + size - 2.0 * x @ x.T)[np.tri(len(x), k=-1, dtype=bool)]  # every two rows once
     apart = apart[apart > 1e-9 * max(float(size.max(initial=0.0)), 1e-300)]
     return float(np.median(apart)) if len(apart) else 1.0
 

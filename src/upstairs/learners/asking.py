@@ -45,7 +45,7 @@ def ask(
     guard: bool = False,
     seed: int | None = None,
     allowed: Callable[[Settings], bool] | None = None,
-    most: int = _CHEAP_FALLBACKS,
+    fallbacks: bool = True,
 ) -> Advice:
     """Say which settings suit a data set.
 
@@ -67,8 +67,8 @@ def ask(
     seed : int, optional
     allowed : callable, optional
         Which settings may be used; if none may, all may.
-    most : int
-        How many settings are named, where none are compared.
+    fallbacks : bool
+        Whether settings are named as well that are tried if the first does not work.
 
     Warns
     -----
@@ -89,7 +89,7 @@ def ask(
         known = _narrowed(known, allowed)
     fixed = prior.settings.get("fixed", {})
     if trials == 1 and not guard:
-        order = [known.experience.settings[n] for n in known.order(x, most)]
+        order = [known.experience.settings[n] for n in known.order(x, _CHEAP_FALLBACKS if fallbacks else 1)]
         return Advice([_with(fixed, settings) for settings in order], familiarity)
     advice = _compared(known, familiarity, x, _scorer(base, X, y, kind, cv, seed, fixed), kind, trials, guard)
     return advice._replace(order=[_with(fixed, settings) for settings in advice.order])

@@ -158,8 +158,8 @@ class ExperiencedEstimator(PriorEstimator, abc.ABC):
             cv=self.cv if self.guard or self.trials != 1 else 3,
             guard=self.guard,
             seed=self.random_state,
-            allowed=lambda settings: self._agrees(settings, given),
-            most=1,
+            allowed=(lambda settings: self._agrees(settings, given)) if given else None,
+            fallbacks=False,
         )
         told = Adapted(self._rule(), {}, {}, len(y), advice.used_prior, advice.familiarity, advice.reason)
         self.trials_ = advice.trials
@@ -173,7 +173,7 @@ class ExperiencedEstimator(PriorEstimator, abc.ABC):
             there = np.flatnonzero(weight > 0)
             X, y, weight = X.take(there) if isinstance(X, Table) else X[there], y[there], weight[there]
         self.trials_ = ()
-        if self._kind == "classification" and len(np.unique(y)) == 1:
+        if self._kind == "classification" and (y == y[0]).all():
             self._targets(y, self._situation_without_prior())  # says what is missing
         settings, told = self._advice(X, y)
         encoder = Encoder.fit(X) if self.encode or not isinstance(X, np.ndarray) else Encoder.uniform(X.shape[1])

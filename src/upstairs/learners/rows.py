@@ -34,6 +34,9 @@ def checked_columns(estimator: Any, X: Any, *, reset: bool) -> Float[np.ndarray,
     """
     if not is_frame(X):
         X = _flat(estimator, X)
+        if _passes(estimator, X, reset=reset):
+            estimator.n_features_in_ = X.shape[1]
+            return X
         found: np.ndarray = validate_data(estimator, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
         return found
     table = Table.from_frame(X)
@@ -45,6 +48,19 @@ def checked_columns(estimator: Any, X: Any, *, reset: bool) -> Float[np.ndarray,
     if reset and len(table) == 0:
         raise TaskError(f"X has 0 rows; {type(estimator).__name__} needs at least one (for none, see adapt_zero).")
     return table
+
+
+def _passes(estimator: Any, X: Any, *, reset: bool) -> bool:
+    """Whether scikit-learn's checks would return an array as it is; on few rows they take longer than a fit."""
+    return (
+        type(X) is np.ndarray
+        and X.dtype == np.float64
+        and X.ndim == 2
+        and X.size > 0
+        and not hasattr(estimator, "feature_names_in_")
+        and (reset or getattr(estimator, "n_features_in_", None) == X.shape[1])
+        and not np.isinf(X).any()
+    )
 
 
 def _flat(estimator: Any, X: Any) -> Any:
@@ -71,7 +87,9 @@ def checked_targets(estimator: Any, kind: str, y: Any, rows: int) -> np.ndarray:
         raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
     if hasattr(y, "to_numpy"):
         y = y.to_numpy()
-    if kind == "regression":
+    if _targets_pass(kind, y):
+        pass
+    elif kind == "regression":
         y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y", estimator=estimator)
         if y.ndim == 2 and y.shape[1] > 1:
             raise TaskError(
@@ -91,3 +109,12 @@ def checked_targets(estimator: Any, kind: str, y: Any, rows: int) -> np.ndarray:
         )
     found: np.ndarray = y
     return found
+
+
+def _targets_pass(kind: str, y: Any) -> bool:
+    """Whether scikit-learn's checks would return targets or labels as they are, without a warning."""
+    if type(y) is not np.ndarray or y.ndim != 1 or len(y) == 0:
+        return False
+    if kind == "regression":
+        return y.dtype == np.float64 and bool(np.isfinite(y).all())
+    return y.dtype.kind in "biuU" and len(np.unique(y)) <= max(len(y) // 2, 2)

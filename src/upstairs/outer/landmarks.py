@@ -51,9 +51,9 @@ def landmarks(
     inner = X @ X.T
     size = np.diag(inner)
     distance = np.maximum(size[:, None] + size[None, :] - 2 * inner, 0.0)
+    width = max(float(np.median(distance[np.tri(len(X), k=-1, dtype=bool)])), 1e-12)
     near = distance.copy()
     np.fill_diagonal(near, np.inf)
-    width = max(float(np.median(near[np.isfinite(near)])), 1e-12)
     nearest = np.argpartition(near, min(10, len(X) - 1), axis=1)[:, : min(10, len(X) - 1)]
     order = np.take_along_axis(nearest, np.argsort(np.take_along_axis(near, nearest, 1), axis=1, kind="stable"), 1)
     found = [
@@ -80,14 +80,11 @@ def _directions(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _left_out(values: np.ndarray, vectors: np.ndarray, target: np.ndarray) -> float:
     """Squared leave-one-out error of ridge regression in a kernel, at the best of a few penalties."""
     values = np.maximum(values, 0.0)
-    rotated, squares = vectors.T @ target, vectors**2
-    best = np.inf
-    for penalty in _PENALTIES * max(float(values.sum()) / len(target), 1e-12):
-        taken = values / (values + penalty)
-        residual = target - vectors @ (taken[:, None] * rotated)
-        free = np.maximum(1.0 - squares @ taken - 1.0 / len(target), 1e-6)
-        best = min(best, float(((residual / free[:, None]) ** 2).sum()))
-    return best
+    penalties = _PENALTIES * max(float(values.sum()) / len(target), 1e-12)
+    taken = values / (values + penalties[:, None])
+    residual = target - vectors @ (taken[:, :, None] * (vectors.T @ target))
+    free = np.maximum(1.0 - taken @ (vectors**2).T - 1.0 / len(target), 1e-6)
+    return float(((residual / free[:, :, None]) ** 2).sum(axis=(1, 2)).min())
 
 
 def _best_split(X: np.ndarray, target: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["FORMS", "Evenly", "Forest", "Kernel", "Likeness", "Nearest", "distances", "strangeness"]
+__all__ = ["FORMS", "Evenly", "Forest", "Kernel", "Likeness", "Nearest", "Spreads", "distances", "strangeness"]
 
 Learned: TypeAlias = Mapping[str, np.ndarray]
 _FAR, _VERY_FAR = 3.0, 10.0
@@ -113,7 +113,7 @@ class Kernel(Likeness):
 
     def weights(self, learned: Any, features: Any, x: Any) -> Any:
         """How much the prediction at ``x`` moves with the losses of each data set."""
-        scaled = _scaled(features, np.vstack([features, x]))
+        scaled = Spreads(features).scaled(np.vstack([features, x]), _FAR)
         squares = (scaled**2).sum(axis=1)
         inner = scaled @ scaled.T
         apart = np.maximum(squares[:, None] + squares[None, :] - 2 * inner, 0.0)
@@ -182,7 +182,7 @@ class Forest(Likeness):
             goes_left = x[learned["feature"][node]] <= learned["threshold"][node]
             node = np.where(inner, np.where(goes_left, left, learned["right"][node]), node)
         together = learned["leaf"] == node[None, :]
-        return together @ (1.0 / np.maximum(np.count_nonzero(together, axis=0), 1)) / len(node)
+        return (together / np.maximum(together.sum(axis=0), 1)).mean(axis=1)
 
     @property
     def meaning(self) -> str:
@@ -204,30 +204,45 @@ def distances(
     >>> distances(np.array([[0.0, 5.0], [2.0, 5.0]]), np.array([2.0, 5.0]))
     array([1., 0.])
     """
-    return np.abs(_scaled(features, features) - _scaled(features, x[None, :])).mean(axis=1)
+    units = Spreads(features)
+    found: np.ndarray = np.abs(units.scaled(features, _FAR) - units.scaled(x, _FAR)).mean(axis=1)
+    return found
 
 
 def strangeness(
-    features: Float[np.ndarray, "task feature"], x: Float[np.ndarray, " feature"]
+    known: Float[np.ndarray, "task feature"], own: Float[np.ndarray, " feature"]
 ) -> Float[np.ndarray, " task"]:
-    """How far a description lies from those of the tasks, where one number that is far off counts most.
+    """How far a description lies from those of the tasks, all in `Spreads`, where one number that is far off counts most.
 
-    Root of the mean squared difference in spreads of each number, each difference at most 10.
+    Root of the mean squared difference of each number, each difference at most 10.
 
     Examples
     --------
-    >>> strangeness(np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([5.0, 0.0])).round(1)
+    >>> tasks = np.array([[0.0, 0.0], [2.0, 2.0]])
+    >>> units = Spreads(tasks)
+    >>> strangeness(units.scaled(tasks), units.scaled(np.array([5.0, 0.0]))).round(1)
     array([3.5, 2.5])
     """
-    apart = _scaled(features, features, _VERY_FAR) - _scaled(features, x[None, :], _VERY_FAR)
+    apart = known - own
     found: np.ndarray = np.sqrt((np.clip(apart, -_VERY_FAR, _VERY_FAR) ** 2).mean(axis=1))
     return found
 
 
-def _scaled(features: np.ndarray, values: np.ndarray, far: float = _FAR) -> np.ndarray:
-    """Values in units of how the tasks differ; what does not differ between tasks counts nothing."""
-    if features.shape[1] == 0:
-        return values
-    spread = features.std(axis=0)
-    unit = np.where(spread > 1e-9, spread, np.inf)
-    return np.clip((values - np.median(features, axis=0)) / unit, -far, far)
+@final
+class Spreads:
+    """Units that descriptions are compared in: how the tasks differ; what does not differ between them counts nothing.
+
+    Parameters
+    ----------
+    features : array of shape (task, feature)
+    """
+
+    __slots__ = ("_middle", "_unit")
+
+    def __init__(self, features: Float[np.ndarray, "task feature"]) -> None:
+        spread = features.std(axis=0)
+        self._middle, self._unit = np.median(features, axis=0), np.where(spread > 1e-9, spread, np.inf)
+
+    def scaled(self, values: Float[np.ndarray, "*task feature"], far: float = _VERY_FAR) -> Any:
+        """Write values in these units, as at most ``far`` from the middle."""
+        return np.clip((values - self._middle) / self._unit, -far, far)

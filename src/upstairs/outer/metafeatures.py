@@ -93,21 +93,22 @@ def describe(
         some = np.sort(rng.choice(rows, _ROWS, replace=False))
         X, y = (X.take(some) if isinstance(X, Table) else X[some]), y[some]
     names = np.sort(rng.choice(columns, _COLUMNS, replace=False)) if columns > _COLUMNS else np.arange(columns)
-    parts = [(X.columns[n] if isinstance(X, Table) else X[:, n]) for n in names]
-    coded, levels = _coded(parts)
+    coded, levels = _coded([X.columns[n] for n in names]) if isinstance(X, Table) else (X[:, names], 0 * names)
     numbers = levels == 0
     target = target_columns(y, kind)
     with np.errstate(all="ignore"):
+        scaled = _scaled(coded)
+        moving = (scaled != 0).any(axis=0)
         found = [
             *_shape(rows, columns, coded, levels),
-            *_spread(coded, numbers),
-            *_together(coded),
+            *_spread(coded[:, numbers], scaled[:, numbers & moving]),
+            *_together(scaled[:, moving]),
             *_of_target(y, kind),
-            *_association(coded, target),
+            *_association(scaled, target),
         ]
-    if with_landmarks:
-        size = LANDMARK_ROWS if with_landmarks is True else int(with_landmarks)
-        found += landmarks(_scaled(_one_hot(coded, levels)), target, size)
+        if with_landmarks:
+            size = LANDMARK_ROWS if with_landmarks is True else int(with_landmarks)
+            found += landmarks(scaled if numbers.all() else _scaled(_one_hot(coded, levels)), target, size)
     return np.clip(np.nan_to_num(np.array(found, dtype=np.float64), posinf=20.0, neginf=-20.0), -20.0, 20.0)
 
 
@@ -124,19 +125,16 @@ def target_columns(y: Shaped[np.ndarray, " row"], kind: str) -> Float[np.ndarray
 # --- columns as numbers ---------------------------------------------------------------------------------------------
 def _coded(parts: list[np.ndarray]) -> tuple[Float[np.ndarray, "row column"], Int[np.ndarray, " column"]]:
     """Categories as codes, NaN for a missing cell; and the number of categories of a column (0: numbers)."""
-    coded = np.full((len(parts[0]) if parts else 0, len(parts)), np.nan)
+    coded = np.full((len(parts[0]) if parts else 0, len(parts)), np.nan, order="F")
     levels = np.zeros(len(parts), dtype=np.int64)
     for number, part in enumerate(parts):
         if part.dtype != object:
             coded[:, number] = part
             continue
-        there = np.array([value is not None for value in part], dtype=bool)
-        if there.any():
-            found, codes = np.unique(part[there].astype(str), return_inverse=True)
-            coded[there, number] = codes
-            levels[number] = len(found)
-        else:
-            levels[number] = 1
+        text = [None if value is None else str(value) for value in part]
+        code = {value: place for place, value in enumerate(sorted({value for value in text if value is not None}))}
+        coded[:, number] = [np.nan if value is None else code[value] for value in text]
+        levels[number] = max(len(code), 1)
     return coded, levels
 
 
@@ -150,19 +148,22 @@ def _one_hot(coded: np.ndarray, levels: np.ndarray, most: int = 10) -> np.ndarra
 
 def _scaled(X: np.ndarray) -> np.ndarray:
     """Mean 0 and variance 1 a column, missing cells 0; huge numbers are divided first, so that squares are finite."""
-    large = np.nanmax(np.abs(X), axis=0, initial=1.0, where=~np.isnan(X))
-    X = X / large
-    there = ~np.isnan(X)
-    count = np.maximum(there.sum(axis=0), 1)
-    center = np.where(there, X, 0.0).sum(axis=0) / count
-    moved = np.where(there, X - center, 0.0)
-    spread = np.sqrt((moved**2).sum(axis=0) / count)
-    return moved / np.where(spread > 1e-12, spread, np.inf)
+    missing = np.isnan(X)
+    moved = np.where(missing, 0.0, X)
+    moved /= np.abs(moved).max(axis=0, initial=1.0)
+    count = np.maximum(len(X) - missing.sum(axis=0), 1)
+    moved -= moved.sum(axis=0) / count
+    moved[missing] = 0.0
+    spread = np.sqrt(np.square(moved).sum(axis=0) / count)
+    moved /= np.where(spread > 1e-12, spread, np.inf)
+    return moved
 
 
 # --- the groups of numbers ------------------------------------------------------------------------------------------
 def _shape(rows: int, columns: int, coded: np.ndarray, levels: np.ndarray) -> list[float]:
-    distinct = np.array([len(np.unique(column[~np.isnan(column)])) for column in coded.T])
+    ordered = np.sort(coded.T, axis=1)  # missing cells stand last
+    there = ~np.isnan(ordered)
+    distinct = there[:, :1].sum(axis=1) + ((ordered[:, 1:] != ordered[:, :-1]) & there[:, 1:]).sum(axis=1)
     categories = levels[levels > 0]
     return [
         np.log10(max(rows, 1)),
@@ -177,23 +178,20 @@ def _shape(rows: int, columns: int, coded: np.ndarray, levels: np.ndarray) -> li
     ]
 
 
-def _spread(coded: np.ndarray, numbers: np.ndarray) -> list[float]:
-    scaled = _scaled(coded[:, numbers])
-    moving = scaled[:, (scaled != 0).any(axis=0)]
-    third, fourth = np.mean(moving**3, axis=0), np.mean(moving**4, axis=0)
+def _spread(numbers: np.ndarray, moving: np.ndarray) -> list[float]:
+    squares = moving * moving
+    third, fourth = np.mean(squares * moving, axis=0), np.mean(squares * squares, axis=0)
     return [
         _mean(np.log1p(np.abs(third))),
         _mean(np.log1p(np.maximum(fourth - 3.0, 0.0))),
-        _mean(coded[:, numbers] == 0),
+        _mean(numbers == 0),
     ]
 
 
-def _together(coded: np.ndarray) -> list[float]:
-    scaled = _scaled(coded)
-    scaled = scaled[:, (scaled != 0).any(axis=0)]
-    if scaled.shape[1] < 2:
+def _together(moving: np.ndarray) -> list[float]:
+    if moving.shape[1] < 2:
         return [0.0, 0.0, 1.0]
-    correlation = scaled.T @ scaled / len(scaled)
+    correlation = moving.T @ moving / len(moving)
     apart = np.abs(correlation[~np.eye(len(correlation), dtype=bool)])
     share = np.trace(correlation) ** 2 / max(float((correlation**2).sum()), 1e-12) / len(correlation)
     return [float(apart.mean()), float(apart.max()), float(share)]
@@ -209,9 +207,8 @@ def _of_target(y: np.ndarray, kind: str) -> list[float]:
     return [0.0, 0.0, 0.0, 0.0, np.log1p(abs(np.mean(z**3))), np.log1p(max(np.mean(z**4) - 3.0, 0.0)), distinct]
 
 
-def _association(coded: np.ndarray, target: np.ndarray) -> list[float]:
+def _association(scaled: np.ndarray, target: np.ndarray) -> list[float]:
     """Correlation with the target: of a class target the root of what a column explains of all class columns."""
-    scaled = _scaled(coded)
     explained = np.sqrt(((scaled.T @ target / max(len(scaled), 1)) ** 2).sum(axis=1))
     if not len(explained):
         return [0.0, 0.0, 0.0]

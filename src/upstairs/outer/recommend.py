@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from upstairs.errors import PriorMismatchError
 from upstairs.outer.experience import Experience
-from upstairs.outer.likeness import FORMS, Learned, strangeness
+from upstairs.outer.likeness import FORMS, Learned, Spreads, strangeness
 from upstairs.outer.portfolio import greedy
 from upstairs.outer.surrogate import Surrogate, coordinates
 
@@ -175,16 +175,23 @@ class Recommender:
         features = self.experience.features
         if len(features) < 3 or features.shape[1] == 0:
             return 100.0
-        known, own = self._apart, _typical(strangeness(features, x))
+        units, past = self._placed
+        known, own = self._apart, _typical(strangeness(past, units.scaled(x)))
         if own <= known.max():
             return 100.0 * float(np.mean(known >= own))
         return 100.0 / (len(known) + 1) * float((known.max() / own) ** 4)
 
     @functools.cached_property
+    def _placed(self) -> tuple[Spreads, Float[np.ndarray, "task feature"]]:
+        """What descriptions are measured in, and those of the past tasks so measured."""
+        units = Spreads(self.experience.features)
+        return units, units.scaled(self.experience.features)
+
+    @functools.cached_property
     def _apart(self) -> Float[np.ndarray, " task"]:
         """Distance of each past task to the nearest others."""
-        features = self.experience.features
-        return np.array([_typical(np.delete(strangeness(features, row), n)) for n, row in enumerate(features)])
+        past = self._placed[1]
+        return np.array([_typical(np.delete(strangeness(past, row), n)) for n, row in enumerate(past)])
 
     @functools.cached_property
     def _losses(self) -> Float[np.ndarray, "task setting"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -16,6 +17,9 @@ __all__ = ["Column", "Encoder"]
 
 MAX_CATEGORIES = 100
 """A category column keeps at most this many of its most frequent values; the rest count as unseen."""
+
+_CELLS = 1_000_000
+"""Cells of number columns that are looked at together: a bound on memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,13 @@ class Encoder:
             raise TaskError(
                 f"categorical={unknown[0]!r} is not a column; the columns are {', '.join(map(repr, names[:20]))}."
             )
-        values = X.columns if isinstance(X, Table) else tuple(X.T)
-        columns = [_fit_column(name, column, name in wanted) for name, column in zip(names, values, strict=True)]
+        values = dict(zip(names, X.columns if isinstance(X, Table) else X.T, strict=True))
+        numbers = [name for name, column in values.items() if name not in wanted and column.dtype != object]
+        together = max(1, _CELLS // max(1, len(X)))
+        known: dict[str, Column] = {}
+        for start in range(0, len(numbers), together):
+            known |= _fit_numbers(numbers[start : start + together], values)
+        columns = [known[name] if name in known else _fit_categories(name, column) for name, column in values.items()]
         return cls(columns, named=isinstance(X, Table))
 
     @classmethod
@@ -244,20 +253,26 @@ class Encoder:
             )
 
 
-def _fit_column(name: str, values: np.ndarray, identifier: bool) -> Column:
-    if identifier or values.dtype == object:
-        text = [value for value in _as_text(values) if value is not None]
-        found, counts = (
-            np.unique(np.array(text, dtype=str), return_counts=True) if text else (np.array([]), np.array([]))
-        )
-        kept = np.sort(found[np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]])
-        return Column(name, "category", categories=tuple(kept.tolist()))
-    missing = np.isnan(values)
-    present = values[~missing]
-    center = float(present.mean()) if len(present) else 0.0
-    spread = float(present.std()) if len(present) else 0.0
-    scale = spread if spread > 1e-12 * max(1.0, abs(center)) else 1.0
-    return Column(name, "number", center=center, scale=scale, flag=bool(missing.any()))
+def _fit_categories(name: str, values: np.ndarray) -> Column:
+    counts = Counter(value for value in _as_text(values) if value is not None)
+    kept = sorted(sorted(counts), key=lambda value: -counts[value])[:MAX_CATEGORIES]
+    return Column(name, "category", categories=tuple(sorted(kept)))
+
+
+def _fit_numbers(names: list[str], values: Mapping[str, np.ndarray]) -> dict[str, Column]:
+    """Columns of numbers, all at once but for those with missing cells."""
+    block = np.array([values[name] for name in names], dtype=np.float64)
+    missing = np.isnan(block)
+    flags: np.ndarray = missing.any(axis=1)
+    center, spread = (
+        (block.mean(axis=1), block.std(axis=1)) if block.size else (np.zeros(len(names)), np.zeros(len(names)))
+    )
+    for n in np.flatnonzero(flags):
+        present = block[n, ~missing[n]]
+        center[n], spread[n] = (present.mean(), present.std()) if len(present) else (0.0, 0.0)
+    scale = np.where(spread > 1e-12 * np.maximum(1.0, np.abs(center)), spread, 1.0)
+    found = zip(names, center.tolist(), scale.tolist(), flags.tolist(), strict=True)
+    return {name: Column(name, "number", *numbers) for name, *numbers in found}
 
 
 def _as_text(values: np.ndarray) -> list[str | None]:
