@@ -263,7 +263,7 @@ def _fit_numbers(names: list[str], values: Mapping[str, np.ndarray]) -> dict[str
     """Columns of numbers, all at once but for those with missing cells."""
     block = np.array([values[name] for name in names], dtype=np.float64)
     missing = np.isnan(block)
-    flags: np.ndarray = missing.any(axis=1)
+    flags: Any = missing.any(axis=1)
     center, spread = (
         (block.mean(axis=1), block.std(axis=1)) if block.size else (np.zeros(len(names)), np.zeros(len(names)))
     )
