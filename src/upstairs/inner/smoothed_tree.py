@@ -105,7 +105,7 @@ class SmoothedTree(PlainRule):
             weight = None if support.weight is None else support.weight[number][real]
             parts.append(_grown(params, support.x[number][real], support.y[number][real], weight, self.kind))
         most = max(len(part["feature"]) for part in parts)
-        for part in parts:
+        for part in (part for part in parts if len(part["feature"]) < most):
             for name, array in part.items():
                 wide = [(0, most - len(array)), *[(0, 0)] * (array.ndim - 1)]
                 part[name] = np.pad(array, wide, constant_values=-1.0 if name in NAMES else 0.0)

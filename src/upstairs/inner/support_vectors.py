@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -141,7 +142,7 @@ class SupportVectors(PlainRule):
             x, y = support.x[number][real], support.y[number][real]
             parts.append(machine(params, x * params["map"] if "map" in params else x, y, weight, self.kind))
         most = max(len(part["vectors"]) for part in parts)
-        for part in parts:
+        for part in (part for part in parts if len(part["vectors"]) < most):
             for name in ("vectors", "coef", "label"):
                 part[name] = np.pad(part[name], [(0, most - len(part[name])), *[(0, 0)] * (part[name].ndim - 1)])
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
@@ -223,7 +224,7 @@ def _said_of_pairs(
 ) -> Iterator[Pair | None]:
     """Yield what rows say about every pair; None where one of the classes has no row."""
     scores, vectors, coef = pair_scores(params, found, x), found["vectors"], found["coef"]
-    for number, (i, j) in enumerate(pairs_of(len(params["class_cost"]))):
+    for number, (i, j) in enumerate(combinations(range(len(params["class_cost"])), 2)):
         rows = np.flatnonzero((y == i) | (y == j))
         sign = np.where(y[rows] == i, 1.0, -1.0)
         if abs(sign.sum()) == len(rows):
@@ -266,7 +267,7 @@ def _solved(
     held = order[model.support_]
     coef = np.zeros((len(held), len(pairs)))
     owner, dual = y[held], dense(model.dual_coef_)
-    places = {(int(i), int(j)): number for number, (i, j) in enumerate(pairs_of(len(present)))}
+    places = {pair: number for number, pair in enumerate(combinations(range(len(present)), 2))}
     for number, (i, j) in enumerate(pairs):
         if rank[i] < 0 or rank[j] < 0:
             continue
