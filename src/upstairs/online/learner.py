@@ -46,12 +46,11 @@ class OnlineMetaLearner(BaseEstimator):
     ----------
     learner : estimator with a prior, fitted meta-learner, or ForgetfulClassifier or ForgetfulRegressor
         From ``meta.learner()`` of tasks with the same columns, and for classes with labels that all tasks share: its prior stays. Or
-        ``meta`` itself, with the rows that it was learned on: the prior then grows by every world that ends (`MetaNeuralNetwork`
-        with ``method="bayesian-linear"`` or one that is trained by gradients, `MetaDecisionTree`, `MetaSVM`). It is never changed
-        itself; see ``prior_``. Two sorts of learner know no columns: theirs are numbers, and classes are added when they come. With
-        experience (`upstairs.recommended`, ``PriorSVC(prior="tabular")``, the learners of `MetaTuner`) every world is fitted with
-        the settings that suit its rows, and a meta-learner's table of trials grows. Without a prior, every world is a forgetful mixture
-        of its own, which learns from nothing.
+        ``meta`` itself, with the rows that it was learned on: the prior then grows by every world that ends (`MetaNeuralNetwork` with
+        ``method="bayesian-linear"`` or one that is trained by gradients, `MetaDecisionTree`, `MetaSVM`). It is never changed itself; see
+        ``prior_``. Two sorts know no columns (numbers; classes come by and by). With experience (`upstairs.recommended`,
+        ``PriorSVC(prior="tabular")``, the learners of `MetaTuner`) every world is fitted with the settings that suit its rows, and a
+        meta-learner's table of trials grows. Without a prior, every world is a forgetful mixture of its own, which learns from nothing.
     hazard : float
         Probability a row that the world changes, between 0 and 1: larger is quicker and has more false alarms.
     recall : float
@@ -62,19 +61,17 @@ class OnlineMetaLearner(BaseEstimator):
     rows : int
         Newest rows that are kept of a world that has a prior.
     reservoir : int
-        Tasks that a growing prior is learned from at most, those that it was first learned on counted. A table of trials that has as
-        many stays as it is.
+        Tasks that a growing prior is learned from at most, the first ones counted. A table of trials that has as many stays as it is.
     chunk : int
         Rows that are weighed before they are learned, at most, and rows from one world that may have begun to the next. Larger is
         faster, and slower to adapt.
     temper : float
         Power of the likelihoods in the contest of worlds, in (0, 1]: smaller is slower and has fewer false alarms.
     forgetting : "auto", sequence of float or None
-        How fast learners forget that follow a drift within a world: a row that is k rows old counts ``rate ** k``. For a prior
-        whose rule cannot forget in closed form: the newest ``1 / (1 - rate)`` rows count; a prior that is a start for gradient
-        steps makes further steps down their loss, from where the learner stands. "auto": .998, .99 and .95 where that is closed
-        form, .99 and .95 where steps are made (not of networks for images), the rates of a ForgetfulClassifier or -Regressor, and
-        else none. None: no such learners.
+        How fast learners forget that follow a drift within a world: a row that is k rows old counts ``rate ** k``. For a prior whose rule
+        cannot forget in closed form: the newest ``1 / (1 - rate)`` rows count; a prior that is a start for gradient steps makes further
+        steps down their loss, from where the learner stands. "auto": .998, .99 and .95 where that is closed form, .99 and .95 where steps
+        are made (not of networks for images), the rates of a ForgetfulClassifier or -Regressor, and else none. None: no such learners.
     meta_steps : int
         Steps over the tasks of the reservoir whenever a prior grows that is trained by gradients.
     growth : float
@@ -297,14 +294,9 @@ class OnlineMetaLearner(BaseEstimator):
 
     # --- inner workings -----------------------------------------------------------------------------------------
     @property
-    def _open(self) -> bool:
-        """Whether columns and labels are known when rows come."""
-        return not knows_columns(self.learner)
-
-    @property
     def _knows(self) -> bool:
         """Whether anything can be predicted."""
-        return hasattr(self, "_live") or not self._open
+        return hasattr(self, "_live") or knows_columns(self.learner)
 
     def _fitted(self) -> Live:
         if not hasattr(self, "_live"):
@@ -315,7 +307,7 @@ class OnlineMetaLearner(BaseEstimator):
 
     def _known(self) -> Live:
         """What is known: of the prior alone, before the first row."""
-        if hasattr(self, "_live") or self._open:
+        if hasattr(self, "_live") or not knows_columns(self.learner):
             return self._fitted()
         if not hasattr(self, "_begin"):
             self._odds()
@@ -323,7 +315,7 @@ class OnlineMetaLearner(BaseEstimator):
         return self._begin
 
     def _begun(self, X: Any, y: Any, classes: Any, limits: Limits) -> Live | None:
-        if hasattr(self, "_live") or not self._open:
+        if hasattr(self, "_live") or knows_columns(self.learner):
             return self._known()
         return begin_open(self.learner, X, y, classes, limits)
 
@@ -388,7 +380,7 @@ class OnlineMetaLearner(BaseEstimator):
 
     # --- storage ------------------------------------------------------------------------------------------------
     def _prior_read(self) -> Prior | None:
-        if self._open and not hasattr(self, "_live"):
+        if not knows_columns(self.learner) and not hasattr(self, "_live"):
             return prior_in(self.learner)
         reader = self._known().reader
         return prior_in(reader.template) if isinstance(reader, PriorReader | SettingsReader) else None
