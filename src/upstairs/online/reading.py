@@ -96,8 +96,8 @@ class PriorReader(Reader):
         """
         if not isinstance(estimator, PriorEstimator) or estimator._prior_read() is None:
             raise PriorMismatchError(
-                f"learner must be an estimator with a prior, such as meta.learner(), or a ForgetfulClassifier or -Regressor, "
-                f"but is {learner!r}."
+                f"learner must be an estimator with a prior, such as meta.learner() or upstairs.recommended(...), or a "
+                f"ForgetfulClassifier or -Regressor, but is {learner!r}."
             )
         settings = estimator._prior_read().settings
         if settings.get("labels") == "own":
