@@ -38,7 +38,7 @@ def main() -> None:
     def seconds(some: int, columns: int, workers: int, path: Any = None) -> float:
         start = time.perf_counter()
         with Journal(path, trials.plan) as journal:
-            fill(trials, tasks[:some], prints[:some], settings[:columns], journal, workers=workers, seconds=60)
+            fill(trials, tasks[:some], prints[:some], settings[:columns], journal, n_jobs=workers, seconds=60)
         return time.perf_counter() - start
 
     seconds(10, 10, 2)  # files are in memory from here on

@@ -1,9 +1,10 @@
 """MetaSVM on real families of tasks with the same columns, beside the plain methods, on the same frozen episodes.
 
-    python benchmarks/svm_families.py [family ...] [--splits 5]
+    python benchmarks/svm_families.py [family ...] [--splits 5] [--draws 3]
 
-Each split holds a quarter of the tasks out; default settings. Data: ``task_families`` in the folder ``UPSTAIRS_DATA`` (default
-``../shared/data``). Writes ``svm_families.md`` beside itself.
+Each split holds a quarter of the tasks out; support rows are drawn so many times from each task; default settings. Data:
+``task_families`` in the folder ``UPSTAIRS_DATA`` (default ``../shared/data``). Writes ``svm_families.md`` beside itself, one
+section a family, which stays if other families are run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import re
 import time
 import warnings
 
@@ -32,7 +34,7 @@ def load(family: str) -> up.TaskSet:
     return up.TaskSet.from_frame(frame, task="task", target="target", kind=kind)
 
 
-def measure(family: str, split: int) -> tuple[up.EvaluationResult, str, float]:
+def measure(family: str, split: int, draws: int) -> tuple[up.EvaluationResult, str, float]:
     """One split: the result, why the kernel was chosen, and the seconds of learning."""
     train, _, test = load(family).split(valid=0, test=0.25, random_state=split)
     shots = SHOTS.get(family, [5])
@@ -48,50 +50,50 @@ def measure(family: str, split: int) -> tuple[up.EvaluationResult, str, float]:
         train=train,
         shots=shots,
         queries=None,
-        draws=3,
+        draws=draws,
         random_state=split,
     )
     return result, meta.prior_.settings["choice"], seconds
+
+
+def section(family: str, splits: int, draws: int) -> str:
+    """Describe one family."""
+    runs = [measure(family, split, draws) for split in range(splits)]
+    seconds = np.mean([run[2] for run in runs])
+    lines = [f"## {family}, {splits} splits, {draws} draws of the support, {seconds:.1f} s to learn", ""]
+    metric = "mse" if family in REGRESSION else "auc"
+    for shot in runs[0][0].shots:
+        means = [{row.learner: row.mean for row in result.table(shot, metric)} for result, _, _ in runs]
+        names = [name for name in means[0] if all(name in each for each in means)]
+        lines += [f"{shot} rows, {metric} (mean and standard deviation over splits)", ""]
+        lines += [f"| | {metric} | every split |", "|---|---|---|"]
+        for name in sorted(names, key=lambda name: np.mean([each[name] for each in means]), reverse=metric == "auc"):
+            values = [each[name] for each in means]
+            each_split = ", ".join(f"{value:.3f}" for value in values)
+            lines.append(f"| {name} | {np.mean(values):.4f} +- {np.std(values):.4f} | {each_split} |")
+        if metric == "mse":
+            ratios = [each[LEARNER] / each[LINEAR] for each in means]
+            listed = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+            lines += ["", f"MetaSVM / {LINEAR}: {listed}; mean {np.mean(ratios):.3f}"]
+        lines.append("")
+    return "\n".join([*lines, *(f"- split {number}: {why}" for number, (_, why, _) in enumerate(runs)), ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("families", nargs="*", default=[])
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=3)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    lines = ["# MetaSVM on tasks with the same columns", ""]
-    for family in options.families or [*SHOTS, *REGRESSION]:
-        runs = [measure(family, split) for split in range(options.splits)]
-        lines += [f"## {family}, {options.splits} splits, {np.mean([run[2] for run in runs]):.1f} s to learn", ""]
-        metric = "mse" if family in REGRESSION else "auc"
-        for shot in runs[0][0].shots:
-            means = [{row.learner: row.mean for row in result.table(shot, metric)} for result, _, _ in runs]
-            names = [name for name in means[0] if all(name in each for each in means)]
-            lines += [
-                f"{shot} rows, {metric} (mean and standard deviation over splits)",
-                "",
-                "| | " + metric + " | every split |",
-                "|---|---|---|",
-            ]
-            order = sorted(names, key=lambda name: np.mean([each[name] for each in means]), reverse=metric == "auc")
-            for name in order:
-                values = [each[name] for each in means]
-                lines.append(
-                    f"| {name} | {np.mean(values):.4f} +- {np.std(values):.4f} | {', '.join(f'{v:.3f}' for v in values)} |"
-                )
-            if metric == "mse":
-                ratios = [each[LEARNER] / each[LINEAR] for each in means]
-                lines += [
-                    "",
-                    f"MetaSVM / {LINEAR}: "
-                    + ", ".join(f"{ratio:.3f}" for ratio in ratios)
-                    + f"; mean {np.mean(ratios):.3f}",
-                ]
-            lines.append("")
-        lines += [f"- split {number}: {why}" for number, (_, why, _) in enumerate(runs)] + [""]
-        print("\n".join(lines[-60:]), flush=True)
-        (HERE / "svm_families.md").write_text("\n".join(lines))
+    every, out = [*SHOTS, *REGRESSION], HERE / "svm_families.md"
+    old = out.read_text() if out.exists() else ""
+    known = {part.split(",")[0]: f"## {part}" for part in re.split(r"^## ", old, flags=re.MULTILINE)[1:]}
+    for family in options.families or every:
+        known[family] = section(family, options.splits, options.draws)
+        print(known[family], flush=True)
+        text = ["# MetaSVM on tasks with the same columns", "", *(known[name] for name in every if name in known)]
+        out.write_text("\n".join(text))
 
 
 if __name__ == "__main__":

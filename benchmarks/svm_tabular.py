@@ -12,7 +12,6 @@ four data sets of a group, 1,000 rows of a data set, 60 % of them to fit and 40 
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import os
@@ -110,11 +109,9 @@ class Baselines:
             if self.kind == "classification":
                 models["calibrated"] = CalibratedClassifierCV(SVC(), method="sigmoid", ensemble=False)
             for name, model in models.items():
-                start = time.perf_counter()
                 try:
                     model.fit(part.x, part.y)
                     found[name] = scores_of(model, part.x_held_out, part.y_held_out, part.classes)
-                    found[name]["seconds"] = time.perf_counter() - start
                 except ValueError as error:  # a class has fewer rows than there are folds
                     found[name] = {"failure": str(error)[:80]}
             return found
@@ -190,15 +187,6 @@ def codes(task: Task, part: Task) -> np.ndarray:
     return np.searchsorted(np.array(task.classes), part.y) if task.kind == "classification" else part.y
 
 
-def seconds_of_grid(kind: str, task: Task) -> float:
-    """Time of a grid search on encoded rows, beside our fit in the same run."""
-    rows = Trials(plain(kind), SHARE, 0, ROWS).folds(task)[0]
-    search, start = grid(kind, rows), time.perf_counter()
-    with contextlib.suppress(ValueError):
-        search.fit(rows.x, rows.y)
-    return time.perf_counter() - start
-
-
 def tested(kind: str) -> dict[str, dict[str, Any]]:
     """One fit on every data set, with what was learned from the other groups, on rows as they are."""
     path = WORK / f"svm-tested-{kind}.json"
@@ -212,19 +200,11 @@ def tested(kind: str) -> dict[str, dict[str, Any]]:
             task = _thinned(tasks[table.names[row]], ROWS, 0)
             ((train, test),) = held_out(task.y, kind, SHARE, 0)
             part, rest = task.take(train), task.take(test)
-            searched = seconds_of_grid(kind, tasks[table.names[row]])
             model = up.PriorSVC(prior) if kind == "classification" else up.PriorSVR(prior)
-            start = time.perf_counter()
             model.fit(part.X, codes(task, part))
-            seconds = time.perf_counter() - start
             classes = np.arange(len(task.classes)) if kind == "classification" else None
             found[task.name] = scores_of(model, rest.X, codes(task, rest), classes)
-            found[task.name] |= {
-                "seconds": seconds,
-                "grid seconds": searched,
-                "settings": model.settings_,
-                "form": prior.settings["choice"]["form"],
-            }
+            found[task.name] |= {"settings": model.settings_, "form": prior.settings["choice"]["form"]}
     path.write_text(json.dumps(json_value(found)))
     return found
 
@@ -241,8 +221,8 @@ def report() -> None:
         "",
         f"At most {ROWS} rows of a data set, {1 - SHARE:.0%} to fit and the rest to score; at most four data sets of a group; "
         f"{FOLDS}-fold over groups: settings, form of the recommendation and slope of probabilities are learned from the other "
-        "groups. Grid: 4 costs x 4 widths (times two class weights), five folds, on rows that are encoded already. One machine, "
-        "two cores, one thread; seconds of our fit include the encoder and the description of the data.",
+        "groups. Grid: 4 costs x 4 widths (times two class weights), five folds, on rows that are encoded already. Seconds "
+        "stand in [svm_speed.md](svm_speed.md).",
         "",
     ]
     for kind in KINDS:
@@ -255,24 +235,20 @@ def report() -> None:
             columns[said] = [plain[name][key][measure] for name in names]
         place = {name: number for number, name in enumerate(table.names)}
         columns["best setting of each (not a method)"] = [float(np.nanmax(table.score[place[name]])) for name in names]
-        seconds = {"one fit, learned settings": [ours[name]["seconds"] for name in names]}
-        seconds["default"] = [plain[name]["default"]["seconds"] for name in names]
-        seconds["grid search"] = [ours[name]["grid seconds"] for name in names]
         groups = [table.groups[place[name]] for name in names]
         rank = ranks([np.array(columns[name]) for name in list(columns)[:3]])
         lines += [f"## {kind}: {len(names)} data sets in {len(set(groups))} groups", ""]
-        lines += [f"| | mean {measure} | mean over groups | mean rank | median seconds |", "|---|---|---|---|---|"]
+        lines += [f"| | mean {measure} | mean over groups | mean rank |", "|---|---|---|---|"]
         for number, (said, values) in enumerate(columns.items()):
             cells = [f"{np.mean(values):.4f}", f"{over_groups(values, groups):.4f}"]
-            cells += [f"{rank[number]:.2f}", f"{np.median(seconds[said]):.4f}"] if number < 3 else ["", ""]
+            cells += [f"{rank[number]:.2f}" if number < 3 else ""]
             lines.append(f"| {said} | " + " | ".join(cells) + " |")
         a, b = (np.array(columns[said]) for said in ("one fit, learned settings", "grid search"))
-        ratio = np.median(np.array(seconds["grid search"]) / np.array(seconds["one fit, learned settings"]))
         lines += [
             "",
             f"Against grid search: {int((a > b + 1e-3).sum())} won, {int((np.abs(a - b) <= 1e-3).sum())} tied, "
-            f"{int((a < b - 1e-3).sum())} lost (Wilcoxon over data sets p = {wilcoxon(a, b).pvalue:.3g}); median of the ratios of "
-            f"seconds {ratio:.0f}. Forms chosen: {', '.join(sorted({ours[name]['form'] for name in names}))}.",
+            f"{int((a < b - 1e-3).sum())} lost (Wilcoxon over data sets p = {wilcoxon(a, b).pvalue:.3g}). "
+            f"Forms chosen: {', '.join(sorted({ours[name]['form'] for name in names}))}.",
             "",
         ]
         if kind == "classification":
@@ -323,11 +299,9 @@ def log_losses(ours: dict[str, Any], plain: dict[str, Any], table: up.Experience
             lambda name: plain[name]["calibrated"]["neg_log_loss"],
         )
     )
-    seconds = np.median([plain[name]["calibrated"]["seconds"] for name in names])
     return [
         f"Log loss on {len(names)} data sets: {a.mean():.4f} in one fit, {b.mean():.4f} for the default calibrated by "
-        f"cross-validation (ratio {a.mean() / b.mean():.3f}; {int((a < b).sum())} won, {int((a > b).sum())} lost; its median "
-        f"seconds {seconds:.4f}).",
+        f"cross-validation (ratio {a.mean() / b.mean():.3f}; {int((a < b).sum())} won, {int((a > b).sum())} lost).",
     ]
 
 

@@ -117,3 +117,19 @@ def test_a_new_category_is_one_that_was_never_seen():
     for row in new.to_dict("records"):
         model.learn_one(row, 5.0 + row["size"])
     assert model.predict(new)[0] == pytest.approx(5.0 + new["size"][0], abs=0.6)
+
+
+@pytest.mark.parametrize("model", [ForgetfulRegressor(**FEW), OnlineMetaLearner(ForgetfulRegressor(**FEW))])
+def test_text_is_refused_by_name_where_the_learner_knows_no_columns(model):
+    X = pd.DataFrame({"size": np.arange(8.0), "kind": ["1.5", "2"] * 3 + ["red", "blue"]})
+    said = "column 'kind' has 'red'; encode it"
+    with pytest.raises(up.TaskError, match=said):
+        model.partial_fit(X, np.arange(8.0))
+    with pytest.raises(up.TaskError, match="column 1 has 'red'; encode it"):
+        model.partial_fit(X.to_numpy(), np.arange(8.0))
+    model.partial_fit(X[:6], np.arange(6.0))  # text that is a number is one
+    before = model.predict(X[:6])
+    for asked in (lambda: model.predict(X), lambda: model.learn_one({"size": 1.0, "kind": "red"}, 1.0)):
+        with pytest.raises(up.TaskError, match=said):
+            asked()
+    np.testing.assert_array_equal(model.predict(X[:6]), before)

@@ -141,7 +141,7 @@ class _Forgetful(NumberRows, abc.ABC):
                     "columns; give one key a column, in their order."
                 )
             self._names = names
-        return row_of(x, names)
+        return row_of(x, list(names))
 
 
 @final

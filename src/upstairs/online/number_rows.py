@@ -28,7 +28,12 @@ class NumberRows(BaseEstimator):
         return tags
 
     def _columns(self, X: Any, *, reset: bool) -> Float[np.ndarray, "row feature"]:
-        found: np.ndarray = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        try:
+            found: np.ndarray = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        except ValueError as error:
+            if (odd := _first_text(X)) is None:
+                raise
+            raise _not_a_number(*odd) from error
         return found
 
     def _labelled(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +72,7 @@ def row_of(x: Mapping[str, Any], names: Sequence[str]) -> Float[np.ndarray, "one
     Raises
     ------
     TaskError
-        For a key that is no column.
+        For a key that is no column, and for text that is no number.
 
     Examples
     --------
@@ -79,4 +84,37 @@ def row_of(x: Mapping[str, Any], names: Sequence[str]) -> Float[np.ndarray, "one
         raise TaskError(
             f"x has the key {unknown[0]!r}, which is no column of this stream; drop it, or start a new stream."
         )
-    return np.array([[float(np.nan if x.get(name) is None else x[name]) for name in names]])
+    cells = []
+    for name in names:
+        cell = x.get(name)
+        try:
+            cells.append(np.nan if cell is None else float(cell))
+        except ValueError as error:
+            raise _not_a_number(name, cell) from error
+    return np.array([cells])
+
+
+def _first_text(X: Any) -> tuple[Any, Any] | None:
+    """The column and the value of the first cell of an array or a data frame that is text, and no number."""
+    names = getattr(X, "columns", None)
+    cells = np.asarray(X, dtype=object)
+    for row in cells if cells.ndim == 2 else ():
+        for number, cell in enumerate(row):
+            if isinstance(cell, str) and not _reads(cell):
+                return (number if names is None else list(names)[number]), cell
+    return None
+
+
+def _reads(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _not_a_number(column: Any, cell: Any) -> TaskError:
+    return TaskError(
+        f"X must be numbers, because the learner of this stream knows no columns, but column {column!r} has {cell!r}; encode it "
+        "as numbers, drop it, or use a prior that was learned on these columns, which knows its categories."
+    )
