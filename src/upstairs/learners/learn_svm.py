@@ -51,7 +51,7 @@ def forms_of(kernel: str, scales: Any, columns: int) -> list[Any]:
     ValueError
         For a kernel or scales that there are not.
     """
-    from upstairs.outer.learn_machine import Form
+    from upstairs.outer.tuned_machine import Form
 
     if kernel not in _FORMS:
         raise ValueError(f"kernel must be one of {', '.join(map(repr, _FORMS))}, but is {kernel!r}.")
@@ -182,7 +182,8 @@ def _by_libsvm(
 
 def learn_machines_on(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool) -> tuple[Prior, Seen]:
     """Make the next prior from what was seen and more tasks; kernel and choices stay."""
-    from upstairs.outer.learn_machine import relearn_machine, relearn_own_machine
+    from upstairs.outer.learn_machine import relearn_machine
+    from upstairs.outer.learn_own_machine import relearn_own_machine
 
     settings = dict(prior.settings)
     encoder = Encoder.from_spec(settings["encoder"])
@@ -204,7 +205,7 @@ def learn_machines_on(prior: Prior, seen: Seen, tasks: TaskSet | ClassPool) -> t
 def _learn_own(
     tasks: TaskSet | ClassPool, validation: TaskSet | ClassPool | None, plan: Plan, kernel: str, scales: Any
 ) -> tuple[Prior, Seen]:
-    from upstairs.outer.learn_machine import learn_own_machine
+    from upstairs.outer.learn_own_machine import learn_own_machine
 
     raw = (
         tasks.X.reshape(len(tasks.X), -1).astype(np.float64)
