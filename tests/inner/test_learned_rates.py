@@ -64,6 +64,38 @@ def test_before_learning_it_is_the_usual_rule(rule, usual):
     np.testing.assert_allclose(mine, theirs, rtol=2e-5)
 
 
+def test_pairs_correct_the_preconditioner_as_bfgs_does():
+    """Beside the update of the dense inverse Hessian (Nocedal and Wright, equation 6.17), from the scaled preconditioner."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        curvature = rng.normal(size=(6, 6))
+        curvature = jnp.asarray(curvature @ curvature.T + np.eye(6))
+        rule, weights = Kronecker(0.05, pairs=3), {"w": jnp.asarray(rng.normal(size=(3, 2)))}
+        settings = rule.settings(weights)
+        settings["left/w"] = jnp.asarray(np.diag([0.5, 1.0, 2.0]))
+        settings["scale"], settings["length"] = jnp.log(3.0), jnp.log(0.8)  # to the power .75, eight tenths of a step
+
+        def slope(w):
+            return (curvature @ w["w"].ravel()).reshape(3, 2)
+
+        memory, places, slopes = rule.init(settings, weights), [], []
+        first = 0.05 * np.diag(np.repeat([0.5, 1.0, 2.0], 2))
+        for step in range(6):
+            places.append(np.asarray(weights["w"]).ravel())
+            slopes.append(np.asarray(slope(weights)).ravel())
+            inverse = first
+            pairs = list(zip(np.diff(places, axis=0), np.diff(slopes, axis=0), strict=True))[-3:]
+            if pairs:
+                s, y = pairs[-1]
+                inverse = first * (s @ y / (y @ first @ y)) ** 0.75
+            for s, y in pairs:
+                left = np.eye(6) - np.outer(s, y) / (s @ y)
+                inverse = left @ inverse @ left.T + np.outer(s, s) / (s @ y)
+            weights, memory = rule.update(settings, memory, {"w": slope(weights)}, weights)
+            expected = places[step] - 0.8 * inverse @ slopes[step]
+            np.testing.assert_allclose(np.asarray(weights["w"]).ravel(), expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -71,6 +103,7 @@ def test_before_learning_it_is_the_usual_rule(rule, usual):
         LearnedSGD(0.1, nesterov=True, per="weight"),
         LearnedAdam(0.05, beta2=0.9, epsilon=0.1, per="array", steps=2),
         Kronecker(0.1, momentum=0.5, steps=3),
+        Kronecker(0.1, steps=3, pairs=2),
         UpdateNetwork(0.1, pairs=0, width=3, bend=2),
     ],
     ids=lambda rule: type(rule).__name__,
@@ -162,6 +195,7 @@ def test_the_root_teaches_nothing_at_zero():
         (lambda: LearnedAdam(beta2=1.5), "beta2 must lie between 0 and 1"),
         (lambda: LearnedAdam(steps=0), "steps must be a whole number of at least 1"),
         (lambda: Kronecker(rate=0.0), "rate must be a positive number"),
+        (lambda: Kronecker(pairs=-1), "pairs must be a whole number of at least 0"),
         (lambda: UpdateNetwork(rate=-1.0), "rate must be a positive number"),
         (lambda: UpdateNetwork(width=0), "width must be a whole number of at least 1"),
     ],

@@ -11,8 +11,13 @@ from jaxtyping import Array
 
 from upstairs.inner.descent import Descent, Weights
 from upstairs.inner.knobs import check_knobs, fresh, number, share, turned
+from upstairs.inner.quasi_newton import flat, like, quasi_newton, remembered
 
 __all__ = ["Kronecker"]
+
+REACH = 100.0
+"""A corrected step is at most so many times as long as the one without a correction."""
+_TINY = 1e-30
 
 
 @final
@@ -27,6 +32,11 @@ class Kronecker(Descent):
     matrices are free, as in the paper: nothing keeps them symmetric or positive. Departures from the paper: the axes of
     a convolution but the last are one axis, and rates and momentum are learned beside the matrices.
 
+    With ``pairs``, which is ours, a task corrects what was learned: limited-memory BFGS whose first inverse Hessian is the
+    learned preconditioner, times (s'y / y'Ky)^a for the newest pair. Learned beside it: the logit of a (``"scale"``, a = 1
+    is the usual scaling of BFGS) and the log of the step length (``"length"``). Gradients should be exact, as pairs of
+    mini-batches say nothing.
+
     Parameters
     ----------
     rate : float
@@ -35,9 +45,12 @@ class Kronecker(Descent):
         Where momentum starts; None: none.
     steps : int, optional
         Steps with a rate of their own; later ones use the last.
+    pairs : int
+        Last steps whose effect on the gradient corrects the preconditioner; 0: none.
 
     References
     ----------
+    Nocedal, J. (1980). Updating quasi-Newton matrices with limited storage. Mathematics of Computation 35.
     Park, E. and Oliva, J. B. (2019). Meta-curvature. NeurIPS, arXiv 1902.03356; equations 4 to 8.
 
     Examples
@@ -56,15 +69,21 @@ class Kronecker(Descent):
     rate: float = 0.1
     momentum: float | None = None
     steps: int | None = None
+    pairs: int = 0
 
     def __post_init__(self) -> None:
         check_knobs("Kronecker", "array", self.steps, {"rate": self.rate}, {"momentum": self.momentum})
+        if not (isinstance(self.pairs, int) and self.pairs >= 0):
+            raise ValueError(f"Kronecker: pairs must be a whole number of at least 0, but is {self.pairs!r}.")
 
     def settings(self, weights: Weights) -> dict[str, Array]:
         """Return rates and matrices."""
         found = fresh("rate", number(self.rate), weights, per="array", steps=self.steps)
         if self.momentum is not None:
             found |= fresh("momentum", share(self.momentum), weights, per="array", steps=self.steps)
+        if self.pairs:
+            found |= fresh("length", number(1.0), weights, steps=self.steps)
+            found |= fresh("scale", share(0.5), weights, steps=self.steps)
         for name, array in weights.items():
             if array.ndim:
                 rows = array.size if array.ndim == 1 else array.size // array.shape[-1]
@@ -74,31 +93,68 @@ class Kronecker(Descent):
         return found
 
     def init(self, settings: Weights, weights: Weights) -> dict[str, Array]:
-        """No velocity, no step."""
-        zero = {f"velocity/{name}": jnp.zeros_like(array) for name, array in weights.items()}
-        return (zero if self.momentum is not None else {}) | {"step": jnp.zeros((), jnp.int32)}
+        """No velocity, no step, no pairs."""
+        found = {"step": jnp.zeros((), jnp.int32)}
+        if self.momentum is not None:
+            found |= {f"velocity/{name}": jnp.zeros_like(array) for name, array in weights.items()}
+        if self.pairs:
+            place = flat(weights)
+            found |= {name: jnp.zeros((self.pairs, place.size), place.dtype) for name in ("moves", "yields")}
+            found |= {"place": place, "gradient": jnp.zeros_like(place)}
+        return found
 
     def update(
         self, settings: Weights, memory: Weights, gradient: Weights, weights: Weights
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Step along the preconditioned gradient."""
         step = memory["step"]
-        out: dict[str, Array] = {}
         new: dict[str, Array] = {"step": step + 1}
+        change = self._learned(settings, gradient, step)
+        if self.pairs:
+            slope, place = flat(gradient), flat(weights)
+            pairs = remembered(memory, place - memory["place"], slope)
+            new |= pairs | {"place": place, "gradient": slope}
+            change = like(self._corrected(settings, flat(change), slope, pairs, weights, step), weights)
+        if self.momentum is not None:
+            for name, part in change.items():
+                kept = jax.nn.sigmoid(turned(settings, "momentum", name, step, "array", self.steps))
+                change[name] = new[f"velocity/{name}"] = kept * memory[f"velocity/{name}"] + part
+        return {name: weights[name] - part for name, part in change.items()}, new
+
+    def _learned(self, settings: Weights, gradient: Weights, step: Array) -> dict[str, Array]:
+        """What is learned times a gradient."""
+        change = {}
         for name, slope in gradient.items():
             direction = slope
             if slope.ndim:
-                flat = slope.reshape(-1, slope.shape[-1] if slope.ndim > 1 else 1)
-                flat = settings[f"left/{name}"] @ flat
-                direction = (flat @ settings[f"right/{name}"] if slope.ndim > 1 else flat).reshape(slope.shape)
-            if self.momentum is not None:
-                kept = jax.nn.sigmoid(turned(settings, "momentum", name, step, "array", self.steps))
-                direction = kept * memory[f"velocity/{name}"] + direction
-                new[f"velocity/{name}"] = direction
-            out[name] = weights[name] - jnp.exp(turned(settings, "rate", name, step, "array", self.steps)) * direction
-        return out, new
+                rows = slope.reshape(-1, slope.shape[-1] if slope.ndim > 1 else 1)
+                rows = settings[f"left/{name}"] @ rows
+                direction = (rows @ settings[f"right/{name}"] if slope.ndim > 1 else rows).reshape(slope.shape)
+            change[name] = jnp.exp(turned(settings, "rate", name, step, "array", self.steps)) * direction
+        return change
+
+    def _corrected(
+        self, settings: Weights, plain: Array, slope: Array, pairs: Weights, weights: Weights, step: Array
+    ) -> Array:
+        """Correct what was learned by what the last steps did to the gradient of this task."""
+
+        def learned(vector: Array) -> Array:
+            return flat(self._learned(settings, like(vector, weights), step))
+
+        def knob(name: str) -> Array:
+            return turned(settings, name, "", step, "all", self.steps)
+
+        newest = pairs["yields"][0]
+        rise, usual = pairs["moves"][0] @ newest, newest @ learned(newest)
+        tells = (rise > _TINY) & (usual > _TINY)
+        scale = jnp.where(tells, jnp.where(tells, rise, 1.0) / jnp.where(tells, usual, 1.0), 1.0)
+        scale = scale ** jax.nn.sigmoid(knob("scale"))
+        found = quasi_newton(slope, pairs["moves"], pairs["yields"], lambda vector: scale * learned(vector))
+        most, size = (jnp.sqrt(jnp.square(jax.lax.stop_gradient(a)).sum() + _TINY) for a in (REACH * plain, found))
+        change = jnp.exp(knob("length")) * jnp.minimum(1.0, most / size) * found
+        return jnp.where(jnp.isfinite(found).all(), change, plain)
 
     def shown(self, settings: Weights) -> dict[str, Array]:
         """Return step sizes and momentum as they are used; matrices as they are."""
-        maps = {"rate": jnp.exp, "momentum": jax.nn.sigmoid}
+        maps = {"rate": jnp.exp, "momentum": jax.nn.sigmoid, "length": jnp.exp, "scale": jax.nn.sigmoid}
         return {name: maps.get(name.split("/")[0], lambda a: a)(array) for name, array in settings.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from upstairs.inner.descent import Descent, Weights
-from upstairs.inner.quasi_newton import quasi_newton
+from upstairs.inner.quasi_newton import flat, like, quasi_newton, remembered
 
 __all__ = ["UpdateNetwork"]
 
@@ -116,14 +116,14 @@ class UpdateNetwork(Descent):
 
     def init(self, settings: Weights, weights: Weights) -> dict[str, Array]:
         """Means, squares and last gradient are zero; the place is known."""
-        flat = _flat(weights)
-        pairs = {name: jnp.zeros((self.pairs, flat.size), flat.dtype) for name in ("moves", "yields") if self.pairs}
+        place = flat(weights)
+        pairs = {name: jnp.zeros((self.pairs, place.size), place.dtype) for name in ("moves", "yields") if self.pairs}
         return pairs | {
-            "means": jnp.zeros((len(_DECAYS), flat.size), flat.dtype),
-            "squares": jnp.zeros_like(flat),
-            "gradient": jnp.zeros_like(flat),
-            "place": flat,
-            "factor": jnp.zeros(len(weights), flat.dtype),
+            "means": jnp.zeros((len(_DECAYS), place.size), place.dtype),
+            "squares": jnp.zeros_like(place),
+            "gradient": jnp.zeros_like(place),
+            "place": place,
+            "factor": jnp.zeros(len(weights), place.dtype),
             "step": jnp.zeros((), jnp.int32),
         }
 
@@ -131,7 +131,7 @@ class UpdateNetwork(Descent):
         self, settings: Weights, memory: Weights, gradient: Weights, weights: Weights
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Make one step."""
-        slope, place = _flat(gradient), _flat(weights)
+        slope, place = flat(gradient), flat(weights)
         slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
         parts = _Parts([weights[name].size for name in sorted(weights)])
         moved = place - memory["place"]  # not what was asked for: others may have scaled or clipped it
@@ -159,7 +159,7 @@ class UpdateNetwork(Descent):
         change = -parts.spread(rate) * along
         pairs: dict[str, Array] = {}
         if self.pairs:
-            pairs = _remembered(memory, moved, slope)
+            pairs = remembered(memory, moved, slope)
             change = _trusting(quasi_newton(slope, pairs["moves"], pairs["yields"]), change, moved, out[:, 6:])
         new = {
             "means": means,
@@ -169,7 +169,7 @@ class UpdateNetwork(Descent):
             "factor": factor,
             "step": step,
         } | pairs
-        return _like(place + change, weights), new
+        return like(place + change, weights), new
 
     def shown(self, settings: Weights) -> dict[str, Array]:
         """Return the nominal rate; the networks' numbers say nothing by themselves."""
@@ -233,13 +233,6 @@ def _controls(
     return hidden, hidden @ settings["control/2/weight"] + settings["control/2/bias"]
 
 
-def _remembered(memory: Weights, moved: Array, slope: Array) -> dict[str, Array]:
-    """Put the last move and what it did to the gradient in front of the earlier ones."""
-    new = {"moves": moved, "yields": slope - memory["gradient"]}
-    known = (memory["step"] > 0).astype(slope.dtype)
-    return {name: jnp.concatenate([known * row[None], memory[name][:-1]]) for name, row in new.items()}
-
-
 def _trusting(
     straight: Float[Array, " weight"], change: Array, moved: Array, said: Float[Array, "part 2"]
 ) -> Float[Array, " weight"]:
@@ -253,13 +246,3 @@ def _trusting(
     longest = jnp.exp(3.0 * jnp.tanh(reach)) * jax.lax.stop_gradient(jnp.maximum(last, usual))
     trusted = jnp.where(size > 2.0 * _TINY**0.5, jax.nn.sigmoid(trust + _TRUST), 0.0)
     return (1.0 - trusted) * change - trusted * jnp.minimum(1.0, longest / size) * straight
-
-
-def _flat(arrays: Weights) -> Float[Array, " weight"]:
-    return jnp.concatenate([arrays[name].ravel() for name in sorted(arrays)])
-
-
-def _like(flat: Float[Array, " weight"], arrays: Weights) -> dict[str, Array]:
-    names = sorted(arrays)
-    pieces = jnp.split(flat, np.cumsum([arrays[name].size for name in names])[:-1].tolist())
-    return {name: piece.reshape(arrays[name].shape) for name, piece in zip(names, pieces, strict=True)}
