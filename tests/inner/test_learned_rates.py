@@ -73,7 +73,7 @@ def test_pairs_correct_the_preconditioner_as_bfgs_does():
         rule, weights = Kronecker(0.05, pairs=3), {"w": jnp.asarray(rng.normal(size=(3, 2)))}
         settings = rule.settings(weights)
         settings["left/w"] = jnp.asarray(np.diag([0.5, 1.0, 2.0]))
-        settings["scale"], settings["length"] = jnp.log(3.0), jnp.log(0.8)  # to the power .75, eight tenths of a step
+        settings["rescale"], settings["length"] = jnp.log(3.0), jnp.log(0.8)  # to the power .75, eight tenths of a step
 
         def slope(w):
             return (curvature @ w["w"].ravel()).reshape(3, 2)

@@ -33,7 +33,7 @@ class Kronecker(Descent):
     a convolution but the last are one axis, and rates and momentum are learned beside the matrices.
 
     With ``pairs``, which is ours, a task corrects what was learned: limited-memory BFGS whose first inverse Hessian is the
-    learned preconditioner, times (s'y / y'Ky)^a for the newest pair. Learned beside it: the logit of a (``"scale"``, a = 1
+    learned preconditioner, times (s'y / y'Ky)^a for the newest pair. Learned beside it: the logit of a (``"rescale"``, a = 1
     is the usual scaling of BFGS) and the log of the step length (``"length"``). Gradients should be exact, as pairs of
     mini-batches say nothing.
 
@@ -83,7 +83,7 @@ class Kronecker(Descent):
             found |= fresh("momentum", share(self.momentum), weights, per="array", steps=self.steps)
         if self.pairs:
             found |= fresh("length", number(1.0), weights, steps=self.steps)
-            found |= fresh("scale", share(0.5), weights, steps=self.steps)
+            found |= fresh("rescale", share(0.5), weights, steps=self.steps)
         for name, array in weights.items():
             if array.ndim:
                 rows = array.size if array.ndim == 1 else array.size // array.shape[-1]
@@ -148,7 +148,7 @@ class Kronecker(Descent):
         rise, usual = pairs["moves"][0] @ newest, newest @ learned(newest)
         tells = (rise > _TINY) & (usual > _TINY)
         scale = jnp.where(tells, jnp.where(tells, rise, 1.0) / jnp.where(tells, usual, 1.0), 1.0)
-        scale = scale ** jax.nn.sigmoid(knob("scale"))
+        scale = scale ** jax.nn.sigmoid(knob("rescale"))
         found = quasi_newton(slope, pairs["moves"], pairs["yields"], lambda vector: scale * learned(vector))
         most, size = (jnp.sqrt(jnp.square(jax.lax.stop_gradient(a)).sum() + _TINY) for a in (REACH * plain, found))
         change = jnp.exp(knob("length")) * jnp.minimum(1.0, most / size) * found
@@ -156,5 +156,5 @@ class Kronecker(Descent):
 
     def shown(self, settings: Weights) -> dict[str, Array]:
         """Return step sizes and momentum as they are used; matrices as they are."""
-        maps = {"rate": jnp.exp, "momentum": jax.nn.sigmoid, "length": jnp.exp, "scale": jax.nn.sigmoid}
+        maps = {"rate": jnp.exp, "momentum": jax.nn.sigmoid, "length": jnp.exp, "rescale": jax.nn.sigmoid}
         return {name: maps.get(name.split("/")[0], lambda a: a)(array) for name, array in settings.items()}
