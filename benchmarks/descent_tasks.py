@@ -36,6 +36,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 DATA = pathlib.Path(os.environ.get("UPSTAIRS_DATA", HERE.parent.parent / "shared" / "data"))
 STEPS, LONG = 10, 100
 HIDDEN, RIDGE = 32, 1e-4
+HALVES = 8
 
 
 class Rows(NamedTuple):
@@ -120,19 +121,25 @@ def linear(columns: int, outputs: int) -> dict[str, np.ndarray]:
 
 
 def landmine(seed: int) -> Family:
-    """29 fields, 8 of them for the test and 5 of the others for validation; half of the rows for the query."""
+    """29 fields, 8 of them for the test and 5 of the others for validation; half of the rows for the query.
+
+    A field to learn on is several tasks, each another half of its rows.
+    """
     table = pd.read_csv(DATA / "task_families" / "landmine.csv.gz")
     rng = np.random.default_rng([seed, 1])
     names = rng.permutation(np.unique(table["task"]))
     x, y, owner = table.filter(regex="^x").to_numpy(), table["target"].to_numpy(), table["task"].to_numpy()
     known = np.isin(owner, names[13:])
     x = (x - x[known].mean(axis=0)) / x[known].std(axis=0)
-    tasks = []
-    for name in names:
+
+    def halves(name: Any) -> Any:
         rows = rng.permutation(np.flatnonzero(owner == name))
         half = len(rows) // 2
-        tasks.append(((x[rows[:half]], y[rows[:half]]), (x[rows[half:]], y[rows[half:]])))
-    parts = [made(some, 345) for some in (tasks[13:], tasks[8:13], tasks[:8])]
+        return (x[rows[:half]], y[rows[:half]]), (x[rows[half:]], y[rows[half:]])
+
+    held = [halves(name) for name in names[:13]]
+    fit = [halves(name) for name in names[13:] for _ in range(HALVES)]
+    parts = [made(some, 345) for some in (fit, held[8:], held[:8])]
     return Family(parts[0], parts[1], parts[2], linear(x.shape[1], 1), apart=True)
 
 
@@ -214,11 +221,16 @@ MOMENTA = (0.5, 0.8, 0.9, 0.95)
 TUNED_ON = 24
 """Most training tasks that rates of Adam and SGD are tuned on."""
 SCHEDULE: dict[str, Any] = {"momentum": 0.5, "schedule": True}
+CORRECTED: dict[str, Any] = {"pairs": 9, "schedule": True}
+"""Not for networks, where it was behind on seed 0 (.0059 after 10 steps, where the plain preconditioner has .0002)."""
 LEARNED: dict[str, tuple[str, dict[str, Any], float, bool]] = {
     "kronecker, outer rate .01": ("kronecker", SCHEDULE, 0.01, False),
     "kronecker, outer rate .003": ("kronecker", SCHEDULE, 0.003, False),
     "sgd a weight": ("sgd", SCHEDULE | {"per": "weight", "momentum": 0.9}, 0.03, False),
     "kronecker, learned start": ("kronecker", SCHEDULE, 0.003, True),
+    "kronecker and pairs, outer rate .01": ("kronecker", CORRECTED, 0.01, False),
+    "kronecker and pairs, outer rate .003": ("kronecker", CORRECTED, 0.003, False),
+    "kronecker and pairs, learned start": ("kronecker", CORRECTED, 0.003, True),
 }
 """Rule, options, outer rate, whether the start is learned (from the given one)."""
 META_STEPS, BATCH = 2500, 8
@@ -374,7 +386,9 @@ def measured(family: Family, seed: int, say: Callable[[str], None]) -> tuple[dic
         say(f"{name}: {note}, {found[name].shown()}")
     begin = {"sgd": rates[f"SGD, {STEPS} steps"]}
     judged = {}
-    for name in LEARNED:
+    for name, (_, options, _, _) in LEARNED.items():
+        if "w0" in family.start and "pairs" in options:
+            continue
         clock = time.perf_counter()
         try:
             rule, where = learned(family, name, begin, seed)

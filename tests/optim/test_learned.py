@@ -72,6 +72,35 @@ def test_a_penalty_pulls_back_to_the_start():
     np.testing.assert_allclose(updates["x"], [-0.1 * 2.0 * 3.0], rtol=1e-5)
 
 
+def test_pairs_learn_what_is_a_problems_own():
+    """Common curvature is in the learned matrix, a problem's own can only be met on the way."""
+    rng = np.random.default_rng(0)
+    common = np.diag(np.logspace(-1, 1, 6))
+    own = rng.normal(size=(40, 6, 2))
+    curvature = jnp.asarray(common + 2.0 * own @ own.transpose(0, 2, 1), jnp.float32)
+
+    def loss(weights, matrix):
+        return 0.5 * weights["x"] @ matrix @ weights["x"]
+
+    start = {"x": jnp.ones(6)}
+    reached = {}
+    for pairs in (0, 6):
+        meta = up.MetaGradientDescent(
+            "kronecker",
+            steps=8,
+            options={"rate": 0.05, "schedule": True, "pairs": pairs},
+            objective=up.optim.Objective("last"),
+            training=up.Training(steps=200, rate=0.03, batch=8),
+        ).meta_fit(up.optim.Problems(loss, curvature[:30], start=start))
+        rule = meta.transformation()
+        losses = jax.vmap(lambda matrix, rule=rule: run(rule, lambda w: loss(w, matrix), start, 8)[1])(curvature[30:])
+        reached[pairs] = float((losses[:, -1] / losses[:, 0]).mean())
+        shown = rule.init(start).hyperparams
+        assert shown["scale"] == 1.0
+        assert ("length" in shown) == (pairs > 0)
+    assert reached[6] < 0.2 * reached[0]
+
+
 def test_weights_of_other_names_or_shapes_are_refused(learned):
     with pytest.raises(PriorMismatchError, match=r"needs '(rate|momentum)/y'"):
         learned.transformation().init({"y": jnp.zeros(3)})

@@ -42,7 +42,7 @@ class Kronecker(Descent):
     rate : float
         Where step sizes start.
     momentum : float, optional
-        Where momentum starts; None: none.
+        Where momentum starts; None: none, as it must be with ``pairs``.
     steps : int, optional
         Steps with a rate of their own; later ones use the last.
     pairs : int
@@ -75,6 +75,10 @@ class Kronecker(Descent):
         check_knobs("Kronecker", "array", self.steps, {"rate": self.rate}, {"momentum": self.momentum})
         if not (isinstance(self.pairs, int) and self.pairs >= 0):
             raise ValueError(f"Kronecker: pairs must be a whole number of at least 0, but is {self.pairs!r}.")
+        if self.pairs and self.momentum is not None:
+            raise ValueError(
+                f"Kronecker: momentum must be None where pairs correct the steps, but is {self.momentum!r}."
+            )
 
     def settings(self, weights: Weights) -> dict[str, Array]:
         """Return rates and matrices."""
@@ -109,42 +113,34 @@ class Kronecker(Descent):
         """Step along the preconditioned gradient."""
         step = memory["step"]
         new: dict[str, Array] = {"step": step + 1}
-        change = self._learned(settings, gradient, step)
         if self.pairs:
             slope, place = flat(gradient), flat(weights)
             pairs = remembered(memory, place - memory["place"], slope)
             new |= pairs | {"place": place, "gradient": slope}
-            change = like(self._corrected(settings, flat(change), slope, pairs, weights, step), weights)
-        if self.momentum is not None:
-            for name, part in change.items():
+            return like(place - self._corrected(settings, slope, pairs, weights, step), weights), new
+        out: dict[str, Array] = {}
+        for name, direction in _preconditioned(settings, gradient).items():
+            if self.momentum is not None:
                 kept = jax.nn.sigmoid(turned(settings, "momentum", name, step, "array", self.steps))
-                change[name] = new[f"velocity/{name}"] = kept * memory[f"velocity/{name}"] + part
-        return {name: weights[name] - part for name, part in change.items()}, new
+                direction = kept * memory[f"velocity/{name}"] + direction
+                new[f"velocity/{name}"] = direction
+            out[name] = weights[name] - self._rate(settings, name, step) * direction
+        return out, new
 
-    def _learned(self, settings: Weights, gradient: Weights, step: Array) -> dict[str, Array]:
-        """What is learned times a gradient."""
-        change = {}
-        for name, slope in gradient.items():
-            direction = slope
-            if slope.ndim:
-                rows = slope.reshape(-1, slope.shape[-1] if slope.ndim > 1 else 1)
-                rows = settings[f"left/{name}"] @ rows
-                direction = (rows @ settings[f"right/{name}"] if slope.ndim > 1 else rows).reshape(slope.shape)
-            change[name] = jnp.exp(turned(settings, "rate", name, step, "array", self.steps)) * direction
-        return change
+    def _rate(self, settings: Weights, name: str, step: Array) -> Array:
+        return jnp.exp(turned(settings, "rate", name, step, "array", self.steps))
 
-    def _corrected(
-        self, settings: Weights, plain: Array, slope: Array, pairs: Weights, weights: Weights, step: Array
-    ) -> Array:
+    def _corrected(self, settings: Weights, slope: Array, pairs: Weights, weights: Weights, step: Array) -> Array:
         """Correct what was learned by what the last steps did to the gradient of this task."""
 
         def learned(vector: Array) -> Array:
-            return flat(self._learned(settings, like(vector, weights), step))
+            directions = _preconditioned(settings, like(vector, weights))
+            return flat({name: self._rate(settings, name, step) * part for name, part in directions.items()})
 
         def knob(name: str) -> Array:
             return turned(settings, name, "", step, "all", self.steps)
 
-        newest = pairs["yields"][0]
+        plain, newest = learned(slope), pairs["yields"][0]
         rise, usual = pairs["moves"][0] @ newest, newest @ learned(newest)
         tells = (rise > _TINY) & (usual > _TINY)
         scale = jnp.where(tells, jnp.where(tells, rise, 1.0) / jnp.where(tells, usual, 1.0), 1.0)
@@ -158,3 +154,13 @@ class Kronecker(Descent):
         """Return step sizes and momentum as they are used; matrices as they are."""
         maps = {"rate": jnp.exp, "momentum": jax.nn.sigmoid, "length": jnp.exp, "rescale": jax.nn.sigmoid}
         return {name: maps.get(name.split("/")[0], lambda a: a)(array) for name, array in settings.items()}
+
+
+def _preconditioned(settings: Weights, gradient: Weights) -> dict[str, Array]:
+    """The learned matrices on either side of a gradient."""
+    found = dict(gradient)
+    for name, slope in gradient.items():
+        if slope.ndim:
+            rows = settings[f"left/{name}"] @ slope.reshape(-1, slope.shape[-1] if slope.ndim > 1 else 1)
+            found[name] = (rows @ settings[f"right/{name}"] if slope.ndim > 1 else rows).reshape(slope.shape)
+    return found
