@@ -7,7 +7,7 @@ embeddings (softmax regression from zero, bare and with a ridge); pairs of digit
 Tasks are split before anything looks at them: by field, by domain, by pair, and (the harder row) by digit. Every task has
 rows on which steps are made, and query rows. Rates of Adam and SGD are tuned on all training tasks; what is learned uses
 the same tasks, of which some (fields, domains, pairs or digits) choose the outer rate and the rule. Writes
-``descent_tasks.md`` beside itself (not for some families only).
+``descent_tasks.md`` beside itself, one section a family, which stays if other families are run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import functools
 import itertools
 import os
 import pathlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -456,12 +457,11 @@ def main() -> None:
                 print(f"[{time.perf_counter() - begun:.0f} s] {title}: {text}", flush=True)
 
             runs.setdefault(name, []).append(measured(FAMILIES[name][1](seed), seed, say))
-            if not args.families:
-                write(runs, time.perf_counter() - begun)
+            write(runs)
 
 
-def write(runs: dict[str, list[tuple[dict[str, Scores], dict[str, str]]]], seconds: float) -> None:
-    """Write what is there."""
+def write(runs: dict[str, list[tuple[dict[str, Scores], dict[str, str]]]]) -> None:
+    """Write what is there, and leave the sections of other families."""
     lines = [
         f"# {STEPS} learned steps beside {LONG} steps of tuned Adam, held-out tasks",
         "",
@@ -473,12 +473,15 @@ def write(runs: dict[str, list[tuple[dict[str, Scores], dict[str, str]]]], secon
         "found on other splits (seeds 0 to 2). A ridge counts in the training loss, not in the query loss; without one the",
         "training loss of CLINC150 has no lowest point, and of rates up to 100 Adam's best was the last. Learned for query rows:",
         "`meta_fit` on tasks of rows with goal='query', which standardises columns and draws another start for networks.",
-        f"The script took {seconds:.0f} s so far.",
-        "",
     ]
+    page = HERE / "descent_tasks.md"
+    old = re.split(r"^## ", page.read_text() if page.exists() else "", flags=re.MULTILINE)[1:]
+    parts = {text.split(" (")[0]: f"## {text}".strip() for text in old}
     for name, found in runs.items():
-        lines += [f"## {FAMILIES[name][0]} ({len(found)} seeds)", "", verdict(found), "", *table(found), ""]
-    (HERE / "descent_tasks.md").write_text("\n".join(lines))
+        title = FAMILIES[name][0]
+        parts[title] = "\n".join([f"## {title} ({len(found)} seeds)", "", verdict(found), "", *table(found)])
+    order = [title for title, _ in FAMILIES.values() if title in parts]
+    page.write_text("\n\n".join(["\n".join(lines), *(parts[title] for title in order)]) + "\n")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ _WORK = 4e9
 """Products of numbers that the solver may take, about; it stops then, and says so."""
 _FEW_ROWS = 200
 """Up to so many rows the solution is exact to seven digits; for more it is as exact as libsvm's usually is."""
+_KNOWN_ROWS = 1000
+"""Up to so many rows a Gaussian kernel is computed at once, for the solver and for the rows that are left out."""
 _BLOCK = 20_000_000
 SLOPE = (1.1, 0.5)
 """Mean and standard deviation of the log of how fast log odds grow with the decision, where no tasks were seen."""
@@ -200,14 +202,14 @@ def _classification(
     if len(y) > MOST_ROWS:
         _announce(len(y))
         vectors, coef, intercept = approximate_machine(params, x, _signs(y, pairs), bound)
-        held = np.zeros(0, dtype=np.int64)
+        held, between = np.zeros(0, dtype=np.int64), None
     else:
-        vectors, coef, intercept, held = _solved(params, x, y, weight, ways, pairs)
+        vectors, coef, intercept, held, between = _solved(params, x, y, weight, ways, pairs)
     label = y[held] if len(held) else np.full(coef.shape[0], np.nan)  # landmarks of an approximation are nobody's rows
     found = {"vectors": vectors, "label": label, "coef": coef, "intercept": intercept}
     slope, shift = np.zeros(len(pairs)), np.zeros(len(pairs))
     counts = np.bincount(y, minlength=ways)
-    every = list(_said_of_pairs(params, x, y, bound, found, held))
+    every = list(_said_of_pairs(params, x, y, bound, found, held, between))
     for number, said in enumerate(every):
         i, j = pairs[number]
         if said is None:  # nothing to compare: what is seen is likelier
@@ -220,10 +222,17 @@ def _classification(
 
 
 def _said_of_pairs(
-    params: Params, x: Any, y: np.ndarray, bound: np.ndarray, found: Mapping[str, Any], held: np.ndarray
+    params: Params,
+    x: Any,
+    y: np.ndarray,
+    bound: np.ndarray,
+    found: Mapping[str, Any],
+    held: np.ndarray,
+    between: Float[np.ndarray, "row vector"] | None,
 ) -> Iterator[Pair | None]:
     """Yield what rows say about every pair; None where one of the classes has no row."""
-    scores, vectors, coef = pair_scores(params, found, x), found["vectors"], found["coef"]
+    vectors, coef = found["vectors"], found["coef"]
+    scores = pair_scores(params, found, x) if between is None else between @ coef + found["intercept"]
     for number, (i, j) in enumerate(combinations(range(len(params["class_cost"])), 2)):
         rows = np.flatnonzero((y == i) | (y == j))
         sign = np.where(y[rows] == i, 1.0, -1.0)
@@ -239,8 +248,9 @@ def _said_of_pairs(
                 count[place] = 0.0
                 count[place[some]] = len(used) / len(some)
                 used, place = used[some], place[some]
-            between = kernel_between(params, vectors[used], vectors[used])
-            out = left_out(between, coef[used, number], scores[held[used], number], bound[held[used]])
+            mine = vectors[used]
+            kernel = kernel_between(params, mine, mine) if between is None else between[np.ix_(held[used], used)]
+            out = left_out(kernel, coef[used, number], scores[held[used], number], bound[held[used]])
             margin[place] = out * sign[place]
         yield Pair(margin, sign * np.log(params["class_cost"][j] / params["class_cost"][i]), count)
 
@@ -252,18 +262,21 @@ def said_of_rows(params: Params, x: np.ndarray, y: np.ndarray) -> tuple[State, l
 
 def _solved(
     params: Params, x: Any, y: np.ndarray, weight: np.ndarray, ways: int, pairs: np.ndarray
-) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-    """Vectors, coefficients and intercepts of every pair, positive for its first class, and the vectors' row numbers."""
+) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Vectors, coefficients and intercepts of every pair, positive for its first class, and the vectors' row numbers.
+
+    Last, the kernel of all rows with the vectors, if it is known.
+    """
     coef, intercept, present = np.zeros((0, len(pairs))), np.zeros(len(pairs)), np.unique(y)
     if len(present) < 2:
-        return x[:0], coef, intercept, np.zeros(0, dtype=np.int64)
+        return x[:0], coef, intercept, np.zeros(0, dtype=np.int64), None
     key = row_key(x)
     means = np.bincount(y, key, ways) / np.maximum(np.bincount(y, minlength=ways), 1)
     rank = np.full(ways, -1)
     rank[present[np.argsort(means[present], kind="stable")]] = np.arange(len(present))
     order = np.lexsort([rank[y], key])  # by content: neither the order of rows nor the names of classes matter
-    model = SVC(C=float(params["cost"]), **_libsvm(params, x))
-    _quietly(model, x[order], rank[y[order]], (params["class_cost"][y] * weight)[order])
+    model, kernel = SVC(C=float(params["cost"]), **_libsvm(params, x)), _kernel_of(params, x[order])
+    _quietly(model, x[order], kernel, rank[y[order]], (params["class_cost"][y] * weight)[order])
     held = order[model.support_]
     coef = np.zeros((len(held), len(pairs)))
     owner, dual = y[held], dense(model.dual_coef_)
@@ -277,7 +290,8 @@ def _solved(
         coef[owner == high, number] = sign * dual[rank[low]][owner == high]
         intercept[number] = sign * model.intercept_[places[int(rank[low]), int(rank[high])]]
     back = np.argsort(held)
-    return x[held[back]], coef[back], intercept, held[back].astype(np.int64)
+    between = None if kernel is None else kernel[np.ix_(np.argsort(order), model.support_[back])]
+    return x[held[back]], coef[back], intercept, held[back].astype(np.int64), between
 
 
 def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
@@ -293,14 +307,16 @@ def _regression(params: Params, x: Any, y: np.ndarray, weight: np.ndarray) -> di
         return found | {"noise": np.maximum(noise, 1e-12)}
     model = SVR(C=float(params["cost"]), epsilon=float(params["epsilon"]), **_libsvm(params, x))
     sorting = np.lexsort([y, row_key(x)])
-    _quietly(model, x[sorting], y[sorting], weight[sorting])
+    kernel = _kernel_of(params, x[sorting])
+    _quietly(model, x[sorting], kernel, y[sorting], weight[sorting])
     held = sorting[model.support_]
     order = np.argsort(held)
     held = held[order]
     coef, intercept = dense(model.dual_coef_).T[order], np.array(model.intercept_)
     vectors = x[held]
     if len(held) <= _MOST_VECTORS:
-        between = kernel_between(params, vectors, vectors)
+        inside = model.support_[order]
+        between = kernel_between(params, vectors, vectors) if kernel is None else kernel[np.ix_(inside, inside)]
         said = left_out(between, coef[:, 0], between @ coef[:, 0] + intercept[0], bound[held])
     else:
         said = pair_scores(params, {"vectors": vectors, "coef": coef, "intercept": intercept}, vectors)[:, 0]
@@ -323,8 +339,19 @@ def _libsvm(params: Params, x: Any) -> dict[str, Any]:
     }
 
 
-def _quietly(model: Any, x: Any, y: np.ndarray, weight: np.ndarray) -> None:
-    """Fit; libsvm's own warning becomes one that says what to do."""
+def _kernel_of(params: Params, x: Any) -> Float[np.ndarray, "row row"] | None:
+    """A Gaussian kernel of few rows, which libsvm would compute entry by entry; None of other kernels and of many rows."""
+    if KERNELS[int(params["kernel"])] != "rbf" or x.shape[0] > _KNOWN_ROWS or hasattr(x, "toarray"):
+        return None
+    found = kernel_between(params, x, x)
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def _quietly(model: Any, x: Any, kernel: np.ndarray | None, y: np.ndarray, weight: np.ndarray) -> None:
+    """Fit, to the kernel if it is known; libsvm's own warning becomes one that says what to do."""
+    if kernel is not None:
+        model.kernel, x = "precomputed", kernel
     checked = config_context(assume_finite=True, skip_parameter_validation=True)
     with checked, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
