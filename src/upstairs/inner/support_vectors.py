@@ -41,8 +41,8 @@ _WORK = 4e9
 """Products of numbers that the solver may take, about; it stops then, and says so."""
 _FEW_ROWS = 200
 """Up to so many rows the solution is exact to seven digits; for more it is as exact as libsvm's usually is."""
-_KNOWN_ROWS = 1000
-"""Up to so many rows a Gaussian kernel is computed at once, for the solver and for the rows that are left out."""
+_KNOWN_ROWS, _WIDE = 1000, 16
+"""Up to so many rows and from so many columns on, a Gaussian kernel is computed at once rather than entry by entry."""
 _BLOCK = 20_000_000
 SLOPE = (1.1, 0.5)
 """Mean and standard deviation of the log of how fast log odds grow with the decision, where no tasks were seen."""
@@ -340,8 +340,9 @@ def _libsvm(params: Params, x: Any) -> dict[str, Any]:
 
 
 def _kernel_of(params: Params, x: Any) -> Float[np.ndarray, "row row"] | None:
-    """A Gaussian kernel of few rows, which libsvm would compute entry by entry; None of other kernels and of many rows."""
-    if KERNELS[int(params["kernel"])] != "rbf" or x.shape[0] > _KNOWN_ROWS or hasattr(x, "toarray"):
+    """A Gaussian kernel that libsvm would be longer at; None of other kernels, of many rows and of few columns."""
+    few, wide = x.shape[0] <= _KNOWN_ROWS, x.shape[1] >= _WIDE
+    if not (few and wide) or KERNELS[int(params["kernel"])] != "rbf" or hasattr(x, "toarray"):
         return None
     found = kernel_between(params, x, x)
     np.fill_diagonal(found, 1.0)
