@@ -196,6 +196,7 @@ def test_the_root_teaches_nothing_at_zero():
         (lambda: LearnedAdam(steps=0), "steps must be a whole number of at least 1"),
         (lambda: Kronecker(rate=0.0), "rate must be a positive number"),
         (lambda: Kronecker(pairs=-1), "pairs must be a whole number of at least 0"),
+        (lambda: Kronecker(pairs=True), "pairs must be a whole number of at least 0"),
         (lambda: Kronecker(pairs=2, momentum=0.5), "momentum must be None where pairs correct"),
         (lambda: UpdateNetwork(rate=-1.0), "rate must be a positive number"),
         (lambda: UpdateNetwork(width=0), "width must be a whole number of at least 1"),

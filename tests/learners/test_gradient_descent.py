@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import upstairs as up
+from upstairs.inner.preconditioner import Kronecker
 from upstairs.learners.descents import gradient_for
 from upstairs.optim import Objective, Problems
 from upstairs.outer.estimators import EvolutionStrategies, Forward
@@ -145,6 +146,14 @@ def test_steps_of_a_user_win(rows):
     assert np.abs(near.predict(task.X) - usual.predict(task.X)).max() > 1e-3
     with pytest.raises(ValueError, match="steps must be a whole number"):
         meta.learner(steps=0).fit(task.X[:5], task.y[:5])
+
+
+def test_pairs_take_the_place_of_the_usual_momentum():
+    usual, asked = (up.MetaGradientDescent(steps=3, options=given)._rows_plan() for given in ({}, {"pairs": 2}))
+    assert usual.options["descent"] == Kronecker(momentum=0.5, steps=3)
+    assert asked.options["descent"] == Kronecker(pairs=2, steps=3)
+    with pytest.raises(ValueError, match="give one of the two"):
+        up.MetaGradientDescent(steps=3, options={"pairs": 2, "momentum": 0.9})._rows_plan()
 
 
 def test_a_given_start_stays(rows):

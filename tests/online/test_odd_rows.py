@@ -132,4 +132,6 @@ def test_text_is_refused_by_name_where_the_learner_knows_no_columns(model):
     for asked in (lambda: model.predict(X), lambda: model.learn_one({"size": 1.0, "kind": "red"}, 1.0)):
         with pytest.raises(up.TaskError, match=said):
             asked()
+    with pytest.raises(up.TaskError, match=r"column 'size' has \[1.0\]; encode it"):
+        model.learn_one({"size": [1.0], "kind": 1.0}, 1.0)
     np.testing.assert_array_equal(model.predict(X[:6]), before)

@@ -73,11 +73,11 @@ class Kronecker(Descent):
 
     def __post_init__(self) -> None:
         check_knobs("Kronecker", "array", self.steps, {"rate": self.rate}, {"momentum": self.momentum})
-        if not (isinstance(self.pairs, int) and self.pairs >= 0):
+        if isinstance(self.pairs, bool) or not (isinstance(self.pairs, int) and self.pairs >= 0):
             raise ValueError(f"Kronecker: pairs must be a whole number of at least 0, but is {self.pairs!r}.")
         if self.pairs and self.momentum is not None:
             raise ValueError(
-                f"Kronecker: momentum must be None where pairs correct the steps, but is {self.momentum!r}."
+                f"Kronecker: momentum must be None where pairs correct the steps, but is {self.momentum!r}; give one of the two."
             )
 
     def settings(self, weights: Weights) -> dict[str, Array]:

@@ -46,7 +46,8 @@ class MetaGradientDescent(MetaLearner):
     Parameters
     ----------
     rule : {"auto", "sgd", "adam", "kronecker", "network", "lstm"} or Descent
-        What is learned about a step. "auto": "network" for losses; for rows "kronecker" with momentum and a schedule.
+        What is learned about a step. "auto": "network" for losses; for rows "kronecker" with momentum (without, where ``pairs`` are asked
+        for) and a schedule.
     steps : int
         Steps down one problem.
     options : mapping, optional
@@ -233,7 +234,8 @@ class MetaGradientDescent(MetaLearner):
         self._check()
         if self.shortest is not None or self.rescale != 1.0 or self.penalty is not None:
             raise ValueError("shortest, rescale and penalty are for losses; leave them as they are for tasks of rows.")
-        descent = self._descent("kronecker", {"schedule": True, "momentum": 0.5})
+        usual = {"schedule": True} if (self.options or {}).get("pairs") else {"schedule": True, "momentum": 0.5}
+        descent = self._descent("kronecker", usual)
         asked_net(None if self.model == "linear" else self.model)
         options: dict[str, Any] = {
             "steps": self.steps,

@@ -72,7 +72,7 @@ def row_of(x: Mapping[str, Any], names: Sequence[str]) -> Float[np.ndarray, "one
     Raises
     ------
     TaskError
-        For a key that is no column, and for text that is no number.
+        For a key that is no column, and for a value that is no number.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def row_of(x: Mapping[str, Any], names: Sequence[str]) -> Float[np.ndarray, "one
         cell = x.get(name)
         try:
             cells.append(np.nan if cell is None else float(cell))
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise _not_a_number(name, cell) from error
     return np.array([cells])
 
